@@ -1,0 +1,1 @@
+//! Async bots that answer, place, hear, speak and record telephone calls.

@@ -1,0 +1,1 @@
+//! Ready-made telephone bots and the callbot command.

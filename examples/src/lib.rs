@@ -1,0 +1,1 @@
+//! Numbered single-file example bots.

@@ -1,0 +1,1 @@
+//! Prompts, tones and reference audio for telephone bots, as bytes.

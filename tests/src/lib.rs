@@ -1,0 +1,1 @@
+//! Test harness, scenarios, interoperability with real peers, benches.
