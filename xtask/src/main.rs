@@ -1,1 +1,7 @@
-fn main() {}
+//! The project's own tasks.
+mod prompt_list;
+mod prompts;
+
+fn main() -> anyhow::Result<()> {
+    prompts::run(std::path::Path::new("media-files"))
+}
