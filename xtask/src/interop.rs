@@ -1,0 +1,182 @@
+//! `cargo xtask interop`: tier 4, calls with software that this project did not write.
+//!
+//! The tests live in `tests/tests/interop_*.rs` and are marked `#[ignore]`, so that a plain `cargo test` needs no peers. This task
+//! installs the peers where it may, builds the release binary, hands its path over in `CALLBOT_BIN`, and runs the tests one at a
+//! time: they measure time, and two loads at once would measure each other.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{peers, shell};
+
+/// `cargo xtask interop`
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Which groups (such as sipp, baresip) or single tests by a part of their name; all when left out
+    names: Vec<String>,
+    /// Only list the groups and their tests
+    #[arg(long)]
+    list: bool,
+}
+
+/// How tier 4 went, when nothing failed.
+pub(crate) enum Outcome {
+    /// Every test ran.
+    Passed,
+    /// These peers were missing, in words.
+    Skipped(String),
+}
+
+/// Runs what was asked for.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let groups = groups()?;
+    if options.list {
+        return cargo_test(&groups, &["--list", "--ignored"], None, false);
+    }
+    let begin = Instant::now();
+    let (chosen, filters) = choose(&groups, &options.names);
+    match attempt(&chosen, &filters, false)? {
+        Outcome::Passed => println!(
+            "\ncargo xtask interop: passed ({} s)",
+            begin.elapsed().as_secs()
+        ),
+        Outcome::Skipped(why) => {
+            println!("\ncargo xtask interop: what ran has passed, the rest was SKIPPED: {why}")
+        }
+    }
+    Ok(())
+}
+
+/// All groups; `required` makes a missing peer a failure.
+pub(crate) fn all(required: bool) -> Result<Outcome> {
+    attempt(&groups()?, &[], required)
+}
+
+fn attempt(groups: &[String], filters: &[String], required: bool) -> Result<Outcome> {
+    let required = required || shell::is_ci();
+    if peers::may_install()
+        && let Err(why) = peers::install()
+    {
+        eprintln!("the peers could not be installed: {why:#}");
+    }
+    let missing = peers::missing();
+    if !missing.is_empty() {
+        let advice = peers::how_to_install(&missing);
+        if required {
+            bail!(
+                "{} missing, and here that is a failure; {advice}",
+                peers::names(&missing)
+            );
+        }
+        eprintln!(
+            "\n*** SKIPPING the tests that need {}: {advice} ***",
+            peers::names(&missing)
+        );
+    }
+    let binary = build()?;
+    let mut arguments = vec!["--ignored", "--nocapture", "--test-threads=1"];
+    arguments.extend(filters.iter().map(String::as_str));
+    cargo_test(groups, &arguments, Some(binary), required)?;
+    Ok(if missing.is_empty() {
+        Outcome::Passed
+    } else {
+        Outcome::Skipped(format!("missing {}", peers::names(&missing)))
+    })
+}
+
+/// Runs the test binaries of these groups with arguments for the test runner itself.
+fn cargo_test(
+    groups: &[String],
+    arguments: &[&str],
+    binary: Option<PathBuf>,
+    required: bool,
+) -> Result<()> {
+    let mut command = shell::cargo();
+    command.args([
+        "test",
+        "--quiet",
+        "--package",
+        "callbot-tests",
+        "--no-fail-fast",
+    ]);
+    for group in groups {
+        command.arg("--test").arg(format!("interop_{group}"));
+    }
+    command.arg("--").args(arguments);
+    if let Some(binary) = binary {
+        command.env("CALLBOT_BIN", binary);
+    }
+    if required {
+        command.env("CALLBOT_PEERS", "required");
+    }
+    shell::run(&mut command)
+}
+
+/// Builds the release binary and says where cargo put it, whatever the target directory is.
+fn build() -> Result<PathBuf> {
+    println!("\n$ cargo build --release --package callbot");
+    let said = shell::cargo()
+        .args([
+            "build",
+            "--release",
+            "--package",
+            "callbot",
+            "--bin",
+            "callbot",
+            "--message-format",
+            "json-render-diagnostics",
+        ])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("start cargo build")?;
+    if !said.status.success() {
+        bail!("the release build of callbot failed");
+    }
+    String::from_utf8_lossy(&said.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["name"] == "callbot")
+        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .next_back()
+        .context("cargo named no binary callbot: is it still declared in bots/Cargo.toml?")
+}
+
+/// The groups are the test files by name: `interop_sipp.rs` is `sipp`.
+fn groups() -> Result<Vec<String>> {
+    let folder = shell::root().join("tests/tests");
+    let mut groups: Vec<String> = std::fs::read_dir(&folder)
+        .with_context(|| format!("read {}", folder.display()))?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter_map(|name| {
+            Some(
+                name.strip_prefix("interop_")?
+                    .strip_suffix(".rs")?
+                    .to_owned(),
+            )
+        })
+        .collect();
+    groups.sort();
+    if groups.is_empty() {
+        bail!("there is no test file interop_*.rs in {}", folder.display());
+    }
+    Ok(groups)
+}
+
+/// Names of groups choose files; any other name is a filter on the tests of the chosen groups, or of all.
+fn choose(groups: &[String], names: &[String]) -> (Vec<String>, Vec<String>) {
+    let (chosen, filters): (Vec<_>, Vec<_>) = names
+        .iter()
+        .cloned()
+        .partition(|name| groups.contains(name));
+    (
+        if chosen.is_empty() {
+            groups.to_vec()
+        } else {
+            chosen
+        },
+        filters,
+    )
+}
