@@ -1,1 +1,15 @@
-//! placeholder
+//! A SIP user agent without sockets, threads or a clock of its own (RFC 3261).
+//!
+//! [`message`] and [`wire`] read and write messages, [`uri`] addresses, [`headers`] the headers that a user agent acts on.
+
+pub mod headers;
+pub mod message;
+pub mod uri;
+pub mod wire;
+
+pub use headers::{
+    CSeq, Header, HeaderError, HeaderName, Headers, Host, NameAddr, Param, Params, Via,
+};
+pub use message::{Message, Method, Request, Response, StatusCode};
+pub use uri::{Scheme, Uri, UriError};
+pub use wire::{Decoded, ParseError, StreamDecoder, WireError};

@@ -1,0 +1,112 @@
+//! Via (RFC 3261 section 20.42, RFC 3581).
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use super::host::{Host, parse_ip};
+use super::{HeaderError, HeaderName, Params};
+use crate::wire::{is_token, trim};
+
+/// One Via value: where a response goes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Via<'a> {
+    /// The transport as written: `UDP`, `TCP`, `TLS`, `WS`, `WSS` or another.
+    pub protocol: &'a str,
+    /// The host that the sender says it is.
+    pub host: Host<'a>,
+    /// The port that the sender says it listens on; without one, the transport's default.
+    pub port: Option<u16>,
+    /// branch, received, rport and the like.
+    pub params: Params<'a>,
+}
+
+impl<'a> Via<'a> {
+    /// Reads one Via value (a list must be split before).
+    ///
+    /// # Errors
+    /// A [`HeaderError`] that says what part of the value is malformed.
+    pub fn parse(value: &'a str) -> Result<Self, HeaderError> {
+        Self::read(value).map_err(|why| HeaderError::malformed(HeaderName::Via, why))
+    }
+
+    fn read(value: &'a str) -> Result<Self, &'static str> {
+        let value = trim(value);
+        let (name, rest) = value.split_once('/').ok_or("no protocol")?;
+        let (version, rest) = rest.split_once('/').ok_or("no transport")?;
+        if !trim(name).eq_ignore_ascii_case("SIP") || trim(version) != "2.0" {
+            return Err("the protocol is not SIP/2.0");
+        }
+        let rest = rest.trim_start_matches([' ', '\t']);
+        let (protocol, rest) = rest
+            .split_once([' ', '\t'])
+            .ok_or("no host behind the transport")?;
+        if !is_token(protocol.as_bytes()) {
+            return Err("the transport is not a token");
+        }
+        let (sent_by, params) = rest
+            .split_at_checked(rest.find(';').unwrap_or(rest.len()))
+            .unwrap_or((rest, ""));
+        let (host, port) = Host::split_port(trim(sent_by))?;
+        Ok(Via {
+            protocol,
+            host,
+            port,
+            params: Params::parse(params)?,
+        })
+    }
+
+    /// The transaction id that the sender chose.
+    pub fn branch(&self) -> Option<&'a str> {
+        self.params
+            .get("branch")
+            .filter(|branch| !branch.is_empty())
+    }
+
+    /// The address that the message came from, as the receiver noted it.
+    pub fn received(&self) -> Option<IpAddr> {
+        // RFC 5118 section 4.5: IPv6 addresses are written here with and without brackets.
+        parse_ip(self.params.get("received")?)
+    }
+
+    /// `Some(None)`: the sender wants its port noted (RFC 3581); `Some(Some(port))`: this is the port; `None`: neither.
+    pub fn rport(&self) -> Option<Option<u16>> {
+        self.params.get("rport").map(|port| port.parse().ok())
+    }
+
+    /// The value as it must stand in the responses to a request that came from `source` (RFC 3261 section 18.2.1 and
+    /// RFC 3581 section 4): received when the host is not that address or when rport was asked for, and rport when it was.
+    pub fn with_source(&self, source: SocketAddr) -> String {
+        use fmt::Write as _;
+        let fill_rport = self.rport().is_some();
+        let mut value = self.sent_by_text();
+        for param in self.params.iter() {
+            if param.name.eq_ignore_ascii_case("received")
+                || param.name.eq_ignore_ascii_case("rport")
+            {
+                continue;
+            }
+            let _ = write!(value, ";{}", param);
+        }
+        if fill_rport || self.host.ip() != Some(source.ip()) {
+            let _ = write!(value, ";received={}", source.ip());
+        }
+        if fill_rport {
+            let _ = write!(value, ";rport={}", source.port());
+        }
+        value
+    }
+
+    fn sent_by_text(&self) -> String {
+        match self.port {
+            Some(port) => format!("SIP/2.0/{} {}:{port}", self.protocol, self.host),
+            None => format!("SIP/2.0/{} {}", self.protocol, self.host),
+        }
+    }
+}
+
+impl fmt::Display for Via<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sent_by_text())?;
+        fmt::Display::fmt(&self.params, f)
+    }
+}

@@ -1,0 +1,84 @@
+//! Whether a message has the headers that every message needs (RFC 3261 sections 8.1.1 and 20).
+
+use super::{Message, Method, Request, Response};
+use crate::headers::{HeaderError, HeaderName, Headers};
+
+/// Headers of which a message may have only one, among those that a user agent acts on.
+const SINGLE: &[HeaderName] = &[
+    HeaderName::From,
+    HeaderName::To,
+    HeaderName::CallId,
+    HeaderName::CSeq,
+    HeaderName::MaxForwards,
+    HeaderName::ContentType,
+];
+
+impl Message {
+    /// [`Request::check`] or [`Response::check`].
+    ///
+    /// # Errors
+    /// The first header that is missing, doubled or malformed.
+    pub fn check(&self) -> Result<(), HeaderError> {
+        match self {
+            Message::Request(request) => request.check(),
+            Message::Response(response) => response.check(),
+        }
+    }
+}
+
+impl Request {
+    /// Whether the request has a well-formed Via, From, To, Call-ID and CSeq, each of the last four once, with the CSeq
+    /// naming this method. A request that fails is answered with 400.
+    ///
+    /// # Errors
+    /// The first header that is missing, doubled or malformed.
+    pub fn check(&self) -> Result<(), HeaderError> {
+        let method = check_headers(&self.headers)?;
+        if method != self.method {
+            return Err(HeaderError::malformed(
+                HeaderName::CSeq,
+                "its method is not that of the request",
+            ));
+        }
+        match self.headers.get(&HeaderName::MaxForwards) {
+            Some(_) if self.headers.max_forwards().is_none() => Err(HeaderError::malformed(
+                HeaderName::MaxForwards,
+                "not a number",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Response {
+    /// Whether the response has a well-formed Via, From, To, Call-ID and CSeq, each of the last four once. One that
+    /// fails is dropped.
+    ///
+    /// # Errors
+    /// The first header that is missing, doubled or malformed.
+    pub fn check(&self) -> Result<(), HeaderError> {
+        check_headers(&self.headers).map(|_| ())
+    }
+}
+
+/// Checks what requests and responses share, and returns the method that CSeq names.
+fn check_headers(headers: &Headers) -> Result<Method, HeaderError> {
+    let mut seen = [false; 6];
+    debug_assert_eq!(seen.len(), SINGLE.len());
+    for header in headers.iter() {
+        if let Some(index) = SINGLE.iter().position(|name| *name == header.name) {
+            if seen[index] {
+                return Err(HeaderError::Doubled(header.name.clone()));
+            }
+            seen[index] = true;
+        }
+    }
+    for via in headers.vias() {
+        via?;
+    }
+    headers.via()?;
+    headers.from()?.uri()?;
+    headers.to()?.uri()?;
+    headers.call_id()?;
+    Ok(headers.cseq()?.method)
+}
