@@ -2,8 +2,13 @@
 //!
 //! [`message`] and [`wire`] read and write messages, [`uri`] addresses, [`headers`] the headers that a user agent acts on.
 
+pub mod auth;
 pub mod headers;
+pub mod ids;
 pub mod message;
+pub mod timers;
+pub mod transaction;
+pub mod ua;
 pub mod uri;
 pub mod wire;
 

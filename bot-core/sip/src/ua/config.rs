@@ -1,0 +1,97 @@
+//! What can be set about a user agent, and what can be counted.
+
+use std::time::Duration;
+
+use crate::message::Method;
+use crate::timers::Timings;
+
+/// The settings of a [`UserAgent`](super::UserAgent).
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The User-Agent and Server header.
+    pub user_agent: String,
+    /// Round-trip estimate (RFC 3261 T1); default 500 ms.
+    pub t1: Duration,
+    /// Longest interval between retransmissions (T2); default 4 s.
+    pub t2: Duration,
+    /// Longest life of a message in the network (T4); default 5 s.
+    pub t4: Duration,
+    /// How long an INVITE may stay unanswered after a provisional response before it is cancelled; default 180 s.
+    pub timer_c: Duration,
+    /// When 100 Trying goes out if nothing else did; default 200 ms.
+    pub trying_after: Duration,
+    /// What Allow says. A known method that is missing here is answered with 405 inside a call.
+    pub allow: Vec<Method>,
+    /// What Supported says, and which extensions a Require may name.
+    pub supported: Vec<String>,
+    /// Transactions that may exist at once (a call leaves two behind for 32 s over UDP); beyond that new
+    /// requests are answered with 503; default 400,000.
+    pub max_transactions: usize,
+    /// Calls that may exist at once; beyond that an INVITE is answered with 503; default 20,000.
+    pub max_calls: usize,
+    /// The Retry-After of those 503; default 5 s.
+    pub retry_after: Duration,
+    /// How many addresses a redirected INVITE tries at most; default 5.
+    pub max_redirects: usize,
+    /// Whether a request that arrives with Max-Forwards 0 is refused with 483. Default no: RFC 4475 section
+    /// 3.3.11 has an endpoint process it; set it where calls are bridged onwards.
+    pub refuse_zero_hops: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let timings = Timings::default();
+        Config {
+            user_agent: concat!("callbot/", env!("CARGO_PKG_VERSION")).to_owned(),
+            t1: timings.t1,
+            t2: timings.t2,
+            t4: timings.t4,
+            timer_c: Duration::from_secs(180),
+            trying_after: Duration::from_millis(200),
+            allow: vec![
+                Method::Invite,
+                Method::Ack,
+                Method::Bye,
+                Method::Cancel,
+                Method::Options,
+                Method::Info,
+                Method::Message,
+            ],
+            supported: Vec::new(),
+            max_transactions: 400_000,
+            max_calls: 20_000,
+            retry_after: Duration::from_secs(5),
+            max_redirects: 5,
+            refuse_zero_hops: false,
+        }
+    }
+}
+
+impl Config {
+    /// The timer values.
+    #[must_use]
+    pub fn timings(&self) -> Timings {
+        Timings {
+            t1: self.t1,
+            t2: self.t2,
+            t4: self.t4,
+        }
+    }
+}
+
+/// How much a user agent holds at the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Calls whose `Ended` is not out yet.
+    pub calls: usize,
+    /// Dialogs, early ones included.
+    pub dialogs: usize,
+    /// Transactions, those included that only absorb retransmissions.
+    pub transactions: usize,
+    /// Client transactions without a final response: what a shell that shuts down may wait for.
+    pub unanswered: usize,
+    /// Registrations.
+    pub registrations: usize,
+    /// Timers, those included that nobody waits for any more.
+    pub timers: usize,
+}
