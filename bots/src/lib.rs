@@ -1,1 +1,3 @@
 //! Ready-made telephone bots and the callbot command.
+
+pub mod flow;
