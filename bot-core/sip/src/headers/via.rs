@@ -18,6 +18,8 @@ pub struct Via<'a> {
     pub port: Option<u16>,
     /// branch, received, rport and the like.
     pub params: Params<'a>,
+    /// What stands in front of the parameters, as it was written.
+    sent: &'a str,
 }
 
 impl<'a> Via<'a> {
@@ -33,8 +35,9 @@ impl<'a> Via<'a> {
         let value = trim(value);
         let (name, rest) = value.split_once('/').ok_or("no protocol")?;
         let (version, rest) = rest.split_once('/').ok_or("no transport")?;
-        if !trim(name).eq_ignore_ascii_case("SIP") || trim(version) != "2.0" {
-            return Err("the protocol is not SIP/2.0");
+        // The grammar lets any token stand here, and a request of another version must be answered to its Via.
+        if !is_token(trim(name).as_bytes()) || !is_token(trim(version).as_bytes()) {
+            return Err("the protocol is not like SIP/2.0");
         }
         let rest = rest.trim_start_matches([' ', '\t']);
         let (protocol, rest) = rest
@@ -43,16 +46,10 @@ impl<'a> Via<'a> {
         if !is_token(protocol.as_bytes()) {
             return Err("the transport is not a token");
         }
-        let (sent_by, params) = rest
-            .split_at_checked(rest.find(';').unwrap_or(rest.len()))
-            .unwrap_or((rest, ""));
+        let (sent_by, params) = split_at(rest, rest.find(';'));
         let (host, port) = Host::split_port(trim(sent_by))?;
-        Ok(Via {
-            protocol,
-            host,
-            port,
-            params: Params::parse(params)?,
-        })
+        let sent = trim(split_at(value, value.find(';')).0);
+        Ok(Via { protocol, host, port, params: Params::parse(params)?, sent })
     }
 
     /// The transaction id that the sender chose.
@@ -78,7 +75,8 @@ impl<'a> Via<'a> {
     pub fn with_source(&self, source: SocketAddr) -> String {
         use fmt::Write as _;
         let fill_rport = self.rport().is_some();
-        let mut value = self.sent_by_text();
+        let mut value = String::with_capacity(self.sent.len() + self.params.as_str().len() + 64);
+        value.push_str(self.sent);
         for param in self.params.iter() {
             if param.name.eq_ignore_ascii_case("received")
                 || param.name.eq_ignore_ascii_case("rport")
@@ -95,18 +93,16 @@ impl<'a> Via<'a> {
         }
         value
     }
-
-    fn sent_by_text(&self) -> String {
-        match self.port {
-            Some(port) => format!("SIP/2.0/{} {}:{port}", self.protocol, self.host),
-            None => format!("SIP/2.0/{} {}", self.protocol, self.host),
-        }
-    }
 }
 
 impl fmt::Display for Via<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.sent_by_text())?;
+        f.write_str(self.sent)?;
         fmt::Display::fmt(&self.params, f)
     }
+}
+
+/// `text` cut at a byte index that a search in it found, or whole.
+fn split_at(text: &str, index: Option<usize>) -> (&str, &str) {
+    index.and_then(|index| text.split_at_checked(index)).unwrap_or((text, ""))
 }

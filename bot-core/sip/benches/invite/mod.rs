@@ -1,0 +1,33 @@
+//! The INVITE that parsers are measured with: 1,099 bytes, as a softphone behind one proxy sends it.
+
+/// Built line by line, so that no editor can change its line ends.
+pub(crate) const INVITE: &str = concat!(
+    "INVITE sip:ivr-menu@callbot.example.org:5060;transport=udp SIP/2.0\r\n",
+    "Via: SIP/2.0/UDP proxy1.example.org:5060;branch=z9hG4bK6c1d.8f3a2b17.0;rport=5060;received=198.51.100.7\r\n",
+    "Via: SIP/2.0/UDP 192.0.2.33:5062;branch=z9hG4bK-524287-1---7f0e3c9a41d2b860;rport=5062\r\n",
+    "Max-Forwards: 69\r\n",
+    "Route: <sip:edge.example.org;lr;ob>\r\n",
+    "Record-Route: <sip:proxy1.example.org;lr;ftag=8d41c60a>\r\n",
+    "Contact: <sip:alice.liddell@192.0.2.33:5062;transport=udp>;expires=3600;x-device=0c67446cf1a14ef69a\r\n",
+    "To: \"IVR menu\" <sip:ivr-menu@callbot.example.org>\r\n",
+    "From: \"Alice Liddell\" <sip:alice.liddell@example.org>;tag=8d41c60a\r\n",
+    "Call-ID: 83744NzQ5MTZiYTE2ZGFjZDVlMGU4MjYxZWEzMTk5Mzg@192.0.2.33\r\n",
+    "CSeq: 4711 INVITE\r\n",
+    "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, NOTIFY, MESSAGE, UPDATE\r\n",
+    "Supported: replaces, timer, outbound\r\n",
+    "User-Agent: ExamplePhone/5.8.2 (Linux; rv. 48213)\r\n",
+    "Content-Type: application/sdp\r\n",
+    "Content-Length: 205\r\n",
+    "\r\n",
+    "v=0\r\n",
+    "o=- 3907 1 IN IP4 192.0.2.33\r\n",
+    "s=call\r\n",
+    "c=IN IP4 192.0.2.33\r\n",
+    "t=0 0\r\n",
+    "m=audio 40172 RTP/AVP 0 8 101\r\n",
+    "a=rtpmap:0 PCMU/8000\r\n",
+    "a=rtpmap:8 PCMA/8000\r\n",
+    "a=rtpmap:101 telephone-event/8000\r\n",
+    "a=ptime:20\r\n",
+    "a=sendrecv\r\n",
+);
