@@ -14,12 +14,17 @@ use std::time::{Instant, SystemTime};
 pub mod analysis;
 pub mod codec;
 pub mod conceal;
+pub mod dtmf;
 pub mod frame;
 pub mod jitter;
+pub mod leg;
 pub mod player;
 pub mod receive;
 pub mod recorder;
 pub mod resample;
+pub mod rtp;
+pub mod sdp;
+pub mod session;
 pub mod tone;
 
 /// The time, as told by whoever drives the crate.

@@ -1,0 +1,7 @@
+//! Legs: how a session's packets reach the far end.
+//!
+//! Purpose: what differs from one kind of peer to another (addresses, keys, reports) lives here; sessions, codecs and
+//! digits know nothing of it. [`rtp`] is plain RTP over UDP.
+
+pub mod latch;
+pub mod rtp;

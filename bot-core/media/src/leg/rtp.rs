@@ -1,0 +1,538 @@
+//! One plain RTP leg: whose packets count, what ours look like, and the reports that both sides exchange (RFC 3550).
+//!
+//! Responsibility: SSRC, sequence numbers and timestamps of what is sent; the [`Latch`]; the books of what is received;
+//! RTCP compounds every [`REPORT_INTERVAL`], the first soon after the start; and the words that say why nothing comes.
+//!
+//! Invariants: sequence numbers and timestamps of what is sent never go back, whatever sends (frames, events, reflected
+//! packets); nothing here allocates once made.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::latch::{Latch, Verdict};
+use crate::Now;
+use crate::rtp::packet::{HEADER_LENGTH, header};
+use crate::rtp::rtcp::{self, Compound, MAX_COMPOUND, ReportBlock, RtcpPacket, SenderInfo};
+use crate::rtp::{Arrival, Reception, RtpPacket};
+use crate::sdp::Negotiated;
+
+/// The time between two RTCP reports.
+pub const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// When the first report goes out, so that the round trip is known early.
+const FIRST_REPORT: Duration = Duration::from_millis(500);
+
+/// Sender reports whose time of sending is remembered.
+const REMEMBERED_REPORTS: usize = 4;
+
+/// What a report of the far end brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RtcpReceived {
+    /// It said goodbye.
+    pub goodbye: bool,
+}
+
+/// The far end's view of our packets.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct RemoteView {
+    /// Loss in percent, since its last report.
+    pub loss_percent: f32,
+    /// Jitter in milliseconds.
+    pub jitter_ms: f32,
+}
+
+/// A plain RTP leg.
+#[derive(Debug)]
+pub struct RtpLeg {
+    cname: String,
+    ssrc: u32,
+    sequence: u16,
+    timestamp: u32,
+    clock_rate: u32,
+    /// The timestamp that belongs to a moment: that of the newest packet or frame.
+    anchor: Option<(Instant, u32)>,
+    latch: Latch,
+    remote_rtcp: SocketAddr,
+    /// Where the far end's RTCP comes from, once some came.
+    rtcp_source: Option<SocketAddr>,
+    rtcp_mux: bool,
+    reception: Reception,
+    remote_ssrc: Option<u32>,
+    next_report: Instant,
+    /// The middle of the NTP time in the far end's last sender report, and when it came.
+    last_report: Option<(u32, Instant)>,
+    our_reports: [Option<(u32, Instant)>; REMEMBERED_REPORTS],
+    packets_sent: u64,
+    bytes_sent: u64,
+    bytes_received: u64,
+    sent_since_report: bool,
+    reports_sent: u64,
+    reports_received: u64,
+    rtt: Option<Duration>,
+    remote_view: Option<RemoteView>,
+    ignored: u64,
+    /// The newest packet that did not count, and why.
+    refused: Option<Refused>,
+    last_packet: Option<Instant>,
+}
+
+/// A packet that did not count.
+#[derive(Debug, Clone, Copy)]
+struct Refused {
+    source: SocketAddr,
+    why: Refusal,
+}
+
+/// Why a packet did not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is no RTP.
+    Unreadable,
+    /// Its payload type was not agreed.
+    PayloadType(u8),
+    /// It came from elsewhere.
+    Source,
+}
+
+/// What a packet is to the call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its place in the stream.
+    pub arrival: Arrival,
+    /// Whether its SSRC is another than the packet's before.
+    pub new_stream: bool,
+}
+
+impl RtpLeg {
+    /// A leg that starts now. SSRC, first sequence number and first timestamp come from `seed`.
+    #[must_use]
+    pub fn new(now: Now, seed: u64, cname: String, negotiated: &Negotiated) -> Self {
+        let mut state = seed;
+        let mut random = || {
+            // SplitMix64: enough to make numbers differ; RTP's are no secret once the first packet is out.
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = state;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^ (z >> 31)
+        };
+        let clock_rate = negotiated.codec.clock_rate();
+        Self {
+            cname,
+            ssrc: random() as u32,
+            sequence: random() as u16,
+            timestamp: random() as u32,
+            clock_rate,
+            anchor: None,
+            latch: Latch::new(negotiated.remote_rtp),
+            remote_rtcp: negotiated.remote_rtcp,
+            rtcp_source: None,
+            rtcp_mux: negotiated.rtcp_mux,
+            reception: Reception::new(clock_rate),
+            remote_ssrc: None,
+            next_report: now.instant + FIRST_REPORT,
+            last_report: None,
+            our_reports: [None; REMEMBERED_REPORTS],
+            packets_sent: 0,
+            bytes_sent: 0,
+            bytes_received: 0,
+            sent_since_report: false,
+            reports_sent: 0,
+            reports_received: 0,
+            rtt: None,
+            remote_view: None,
+            ignored: 0,
+            refused: None,
+            last_packet: None,
+        }
+    }
+
+    /// Takes in what a newer exchange agreed on.
+    pub fn apply(&mut self, now: Now, negotiated: &Negotiated) {
+        let moved = negotiated.remote_rtp != self.latch.signalled()
+            && !negotiated.remote_rtp.ip().is_unspecified();
+        self.latch.signal(now.instant, negotiated.remote_rtp);
+        if moved {
+            self.rtcp_source = None;
+        }
+        self.remote_rtcp = negotiated.remote_rtcp;
+        self.rtcp_mux = negotiated.rtcp_mux;
+        self.clock_rate = negotiated.codec.clock_rate();
+    }
+
+    // ---- what is received ----
+
+    /// Judges a packet. On [`Verdict::Accept`] and [`Verdict::Confirm`] follow with [`RtpLeg::enter`].
+    pub fn judge(
+        &mut self,
+        arrival: Instant,
+        source: SocketAddr,
+        packet: &RtpPacket<'_>,
+    ) -> Verdict {
+        let verdict = self
+            .latch
+            .judge(arrival, source, packet.ssrc, packet.sequence);
+        if verdict == Verdict::Reject {
+            self.refuse(source, Refusal::Source);
+        }
+        verdict
+    }
+
+    /// Notes a packet that did not count.
+    pub fn refuse(&mut self, source: SocketAddr, why: Refusal) {
+        self.ignored += 1;
+        self.refused = Some(Refused { source, why });
+    }
+
+    /// Enters a packet of the far end into the books.
+    pub fn enter(&mut self, arrival: Instant, packet: &RtpPacket<'_>, is_audio: bool) -> Accepted {
+        let new_stream = self.remote_ssrc != Some(packet.ssrc);
+        if new_stream {
+            self.reception.restart_stream();
+            self.remote_ssrc = Some(packet.ssrc);
+            self.last_report = None;
+        }
+        self.last_packet = Some(arrival);
+        let place = self.reception.arrived(packet.sequence);
+        if place != Arrival::Duplicate {
+            self.bytes_received += packet.payload.len() as u64;
+            if is_audio {
+                self.reception.timed(arrival, packet.timestamp);
+            }
+        }
+        Accepted {
+            arrival: place,
+            new_stream,
+        }
+    }
+
+    /// Takes in an RTCP datagram; `None` when it is malformed or not from the far end.
+    pub fn receive_rtcp(
+        &mut self,
+        arrival: Instant,
+        source: SocketAddr,
+        datagram: &[u8],
+    ) -> Option<RtcpReceived> {
+        let from_far_end = Some(source.ip()) == self.latch.destination().map(|to| to.ip())
+            || source == self.remote_rtcp;
+        let Some(packets) = rtcp::parse(datagram).filter(|_| from_far_end) else {
+            self.ignored += 1;
+            return None;
+        };
+        if !self.rtcp_mux {
+            self.rtcp_source = Some(source);
+        }
+        let mut received = RtcpReceived::default();
+        for packet in packets {
+            match packet {
+                RtcpPacket::Report {
+                    ssrc,
+                    sender,
+                    blocks,
+                } => {
+                    self.reports_received += 1;
+                    if let Some(sender) =
+                        sender.filter(|_| self.remote_ssrc.is_none_or(|known| known == ssrc))
+                    {
+                        self.last_report = Some((rtcp::middle(sender.ntp), arrival));
+                    }
+                    let ours = self.ssrc;
+                    for block in blocks.filter(|block| block.ssrc == ours) {
+                        self.learn(arrival, block);
+                    }
+                }
+                RtcpPacket::Goodbye { ssrc } => {
+                    received.goodbye |= ssrc.is_some() && ssrc == self.remote_ssrc;
+                }
+                RtcpPacket::Other(_) => {}
+            }
+        }
+        Some(received)
+    }
+
+    /// Learns from a report about our packets.
+    fn learn(&mut self, arrival: Instant, block: ReportBlock) {
+        self.remote_view = Some(RemoteView {
+            loss_percent: f32::from(block.fraction_lost) * 100.0 / 256.0,
+            jitter_ms: block.jitter as f32 * 1000.0 / self.clock_rate.max(1) as f32,
+        });
+        // The time of our report is remembered on the monotonic clock, so that a calendar that is set does not spoil it.
+        let sent = self
+            .our_reports
+            .iter()
+            .flatten()
+            .find(|(middle, _)| *middle == block.last_report && block.last_report != 0);
+        if let Some((_, sent)) = sent {
+            let held = Duration::from_secs_f64(f64::from(block.delay) / 65_536.0);
+            if let Some(rtt) = arrival
+                .checked_duration_since(*sent)
+                .and_then(|all| all.checked_sub(held))
+            {
+                self.rtt = Some(rtt);
+            }
+        }
+    }
+
+    // ---- what is sent ----
+
+    /// Where RTP goes; `None` while nobody knows.
+    #[must_use]
+    pub fn destination(&self) -> Option<SocketAddr> {
+        self.latch.destination()
+    }
+
+    /// Who has the call, once a packet showed it.
+    #[must_use]
+    pub const fn confirmed(&self) -> Option<SocketAddr> {
+        self.latch.confirmed()
+    }
+
+    /// The timestamp of the frame that is due now. Frames advance by their own length whatever the clock says; only after
+    /// packets were reflected it is taken from the clock.
+    pub fn frame_timestamp(&self, now: Instant, after_reflection: bool) -> u32 {
+        if after_reflection {
+            self.timestamp_at(now)
+        } else {
+            self.timestamp
+        }
+    }
+
+    /// Ends a frame: the next one is `length` units later.
+    pub fn end_frame(&mut self, now: Instant, timestamp: u32, length: u32) {
+        self.anchor = Some((now, timestamp));
+        self.timestamp = timestamp.wrapping_add(length);
+    }
+
+    /// The timestamp that belongs to this moment.
+    #[must_use]
+    pub fn timestamp_at(&self, at: Instant) -> u32 {
+        let Some((anchor, timestamp)) = self.anchor else {
+            return self.timestamp;
+        };
+        let elapsed = at.saturating_duration_since(anchor).as_micros() as u64;
+        timestamp.wrapping_add((elapsed * u64::from(self.clock_rate) / 1_000_000) as u32)
+    }
+
+    /// The sequence number that the next packet gets.
+    #[must_use]
+    pub const fn next_sequence(&self) -> u16 {
+        self.sequence
+    }
+
+    /// The header of the next packet; the packet counts as sent.
+    pub fn next_header(
+        &mut self,
+        marker: bool,
+        payload_type: u8,
+        timestamp: u32,
+        payload: usize,
+    ) -> [u8; HEADER_LENGTH] {
+        let sequence = self.sequence;
+        self.sequence = sequence.wrapping_add(1);
+        self.count(payload);
+        header(marker, payload_type, sequence, timestamp, self.ssrc)
+    }
+
+    /// The header of a reflected packet, which brings its own place in the stream.
+    pub fn reflected_header(
+        &mut self,
+        at: Instant,
+        packet: &RtpPacket<'_>,
+        payload_type: u8,
+        sequence: u16,
+        timestamp: u32,
+    ) -> [u8; HEADER_LENGTH] {
+        let ahead = sequence.wrapping_sub(self.sequence);
+        if ahead < 0x8000 {
+            self.sequence = sequence.wrapping_add(1);
+            self.anchor = Some((at, timestamp));
+        }
+        self.count(packet.payload.len());
+        header(packet.marker, payload_type, sequence, timestamp, self.ssrc)
+    }
+
+    fn count(&mut self, payload: usize) {
+        self.packets_sent += 1;
+        self.bytes_sent += payload as u64;
+        self.sent_since_report = true;
+    }
+
+    /// Whether a report is due.
+    #[must_use]
+    pub fn report_due(&self, now: Instant) -> bool {
+        now >= self.next_report
+    }
+
+    /// When the next report is due.
+    #[must_use]
+    pub const fn next_report(&self) -> Instant {
+        self.next_report
+    }
+
+    /// Writes a report into `out`, and gives where it goes and how long it is; `None` while nobody knows where.
+    pub fn report(
+        &mut self,
+        now: Now,
+        goodbye: bool,
+        out: &mut [u8; MAX_COMPOUND],
+    ) -> Option<(SocketAddr, usize)> {
+        self.next_report += REPORT_INTERVAL;
+        if self.next_report <= now.instant {
+            // Nobody asked for a while: the rhythm starts over instead of catching up.
+            self.next_report = now.instant + REPORT_INTERVAL;
+        }
+        let destination = self.rtcp_destination()?;
+        let ntp = rtcp::ntp_time(now.wall);
+        let sender = self.sent_since_report.then(|| SenderInfo {
+            ntp,
+            timestamp: self.timestamp_at(now.instant),
+            packets: self.packets_sent as u32,
+            octets: self.bytes_sent as u32,
+        });
+        if sender.is_some() {
+            self.our_reports.rotate_right(1);
+            self.our_reports[0] = Some((rtcp::middle(ntp), now.instant));
+        }
+        let block = self.remote_ssrc.map(|ssrc| self.block(now.instant, ssrc));
+        self.sent_since_report = false;
+        self.reports_sent += 1;
+        let compound = Compound {
+            ssrc: self.ssrc,
+            sender,
+            block,
+            cname: &self.cname,
+            goodbye,
+        };
+        Some((destination, compound.write(out)))
+    }
+
+    fn block(&mut self, now: Instant, ssrc: u32) -> ReportBlock {
+        let (fraction_lost, lost) = self.reception.report();
+        let (last_report, delay) = self.last_report.map_or((0, 0), |(middle, at)| {
+            let since = now.saturating_duration_since(at).as_micros() as u64;
+            (
+                middle,
+                u32::try_from(since * 65_536 / 1_000_000).unwrap_or(u32::MAX),
+            )
+        });
+        ReportBlock {
+            ssrc,
+            fraction_lost,
+            lost,
+            highest: self.reception.highest(),
+            jitter: self.reception.jitter(),
+            last_report,
+            delay,
+        }
+    }
+
+    /// Where RTCP goes: with RTP when the port is shared, to where the far end's RTCP came from, else to the SDP's address.
+    /// When RTP turned out to live elsewhere than the SDP says, the next port there is the best guess.
+    fn rtcp_destination(&self) -> Option<SocketAddr> {
+        if self.rtcp_mux {
+            return self.destination();
+        }
+        if self.rtcp_source.is_some() {
+            return self.rtcp_source;
+        }
+        match self.latch.confirmed() {
+            Some(source) if source != self.latch.signalled() => {
+                let port = source.port().checked_add(1)?;
+                Some(SocketAddr::new(source.ip(), port))
+            }
+            _ => (!self.remote_rtcp.ip().is_unspecified()).then_some(self.remote_rtcp),
+        }
+    }
+
+    /// Whether RTCP shares the RTP port.
+    #[must_use]
+    pub const fn rtcp_mux(&self) -> bool {
+        self.rtcp_mux
+    }
+
+    // ---- what is known ----
+
+    /// When the newest packet of the far end came.
+    #[must_use]
+    pub const fn last_packet(&self) -> Option<Instant> {
+        self.last_packet
+    }
+
+    /// Says for people why nothing came for `silent`.
+    #[must_use]
+    pub fn explain_silence(&self, silent: Duration) -> String {
+        let seconds = silent.as_secs_f32().round().max(1.0) as u64;
+        let start = format!(
+            "no RTP for {seconds} s: the SDP says {}",
+            self.latch.signalled()
+        );
+        let refused = self.refused.map(|refused| {
+            let from = refused.source;
+            match refused.why {
+                Refusal::Source => format!("packets come from {from}"),
+                Refusal::PayloadType(number) => {
+                    format!("packets come from {from}, but as payload type {number}, which was not agreed")
+                }
+                Refusal::Unreadable => format!("what comes from {from} is no RTP"),
+            }
+        });
+        match (self.latch.confirmed(), refused) {
+            (_, Some(refused)) => format!("{start}, {refused}"),
+            (Some(source), None) => format!("{start}, the last packet came from {source}"),
+            (None, None) => format!("{start}, nothing has come from anywhere"),
+        }
+    }
+
+    /// Forgets the packets that did not count, for the next explanation.
+    pub fn forget_refused(&mut self) {
+        self.refused = None;
+    }
+
+    /// The books of what is received.
+    #[must_use]
+    pub const fn reception(&self) -> &Reception {
+        &self.reception
+    }
+
+    /// Our SSRC.
+    #[must_use]
+    pub const fn ssrc(&self) -> u32 {
+        self.ssrc
+    }
+
+    /// Packets and payload bytes sent.
+    #[must_use]
+    pub const fn sent(&self) -> (u64, u64) {
+        (self.packets_sent, self.bytes_sent)
+    }
+
+    /// Payload bytes received.
+    #[must_use]
+    pub const fn bytes_received(&self) -> u64 {
+        self.bytes_received
+    }
+
+    /// Packets that did not count.
+    #[must_use]
+    pub const fn ignored(&self) -> u64 {
+        self.ignored
+    }
+
+    /// Reports sent and received.
+    #[must_use]
+    pub const fn reports(&self) -> (u64, u64) {
+        (self.reports_sent, self.reports_received)
+    }
+
+    /// The round trip by RTCP.
+    #[must_use]
+    pub const fn rtt(&self) -> Option<Duration> {
+        self.rtt
+    }
+
+    /// How our packets fare, as the far end says.
+    #[must_use]
+    pub const fn remote_view(&self) -> Option<RemoteView> {
+        self.remote_view
+    }
+}

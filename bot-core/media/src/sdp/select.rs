@@ -1,0 +1,280 @@
+//! What can be taken of one audio m-line of a peer.
+//!
+//! Responsibility: payload types and their meaning (static numbers of RFC 3551, `rtpmap`), where the peer wants its media,
+//! and how it wants it packed. Nothing here knows whether the line stands in an offer or in an answer.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::description::{Address, Description, Media, address, unspecified};
+use super::{Capabilities, Direction, SdpError};
+use crate::codec::Codec;
+
+/// An audio m-line, understood.
+#[derive(Debug, Clone)]
+pub(super) struct Audio {
+    /// The common codecs with the peer's payload types, in the peer's order, one entry a codec.
+    pub(super) codecs: Vec<(u8, Codec)>,
+    /// The peer's payload types for telephone-event, with their clocks.
+    events: Vec<(u8, u32)>,
+    pub(super) rtp: SocketAddr,
+    pub(super) rtcp: SocketAddr,
+    pub(super) rtcp_mux: bool,
+    /// The peer's direction.
+    pub(super) direction: Direction,
+    /// What to send in each packet, in milliseconds.
+    pub(super) ptime_ms: u32,
+}
+
+impl Audio {
+    /// The telephone-event whose clock is the codec's. Another clock is left alone: browsers list telephone-event at
+    /// 48 and 8 kHz, and events timed on another clock than the audio fall apart at the receiver.
+    pub(super) fn event(&self, codec: Codec) -> Option<u8> {
+        self.events
+            .iter()
+            .find(|(_, clock)| *clock == codec.clock_rate())
+            .map(|(payload_type, _)| *payload_type)
+    }
+}
+
+/// Whether plain RTP carries this m-line.
+fn is_plain_rtp(protocol: &str) -> bool {
+    ["RTP/AVP", "RTP/AVPF"]
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(protocol))
+}
+
+/// Finds the first audio m-line that can be taken, and its index.
+///
+/// A peer that would rather encrypt sends a secure line and a plain one for the same audio, so a line that cannot be taken
+/// does not end the search; the error then tells why the first one failed.
+pub(super) fn find(
+    description: &Description<'_>,
+    capabilities: &Capabilities,
+) -> Result<(usize, Audio), SdpError> {
+    let mut first_error = None;
+    for (index, media) in description.media.iter().enumerate() {
+        if !media.is_audio() {
+            continue;
+        }
+        match understand(description, media, capabilities) {
+            Ok(audio) => return Ok((index, audio)),
+            Err(error) => {
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+    Err(first_error.unwrap_or(SdpError::NoAudio))
+}
+
+/// Reads one audio m-line, or says why it cannot be taken.
+pub(super) fn understand(
+    description: &Description<'_>,
+    media: &Media<'_>,
+    capabilities: &Capabilities,
+) -> Result<Audio, SdpError> {
+    if media.port == 0 {
+        return Err(SdpError::Refused(
+            "the peer gives port 0 for it, which means that it wants none".into(),
+        ));
+    }
+    if !is_plain_rtp(media.protocol) {
+        let protocol: String = media.protocol.chars().take(32).collect();
+        return Err(SdpError::Refused(format!(
+            "the peer wants {protocol}; this side speaks plain RTP, so offer RTP/AVP"
+        )));
+    }
+    let (codecs, events) = formats(media, capabilities);
+    if codecs.is_empty() {
+        let ours: Vec<&str> = capabilities
+            .codecs
+            .iter()
+            .map(|codec| codec.name())
+            .collect();
+        return Err(SdpError::Refused(format!(
+            "no codec in common: the peer has {}, this side has {}",
+            describe_formats(media),
+            ours.join(", ")
+        )));
+    }
+    let connection = media.section.connection.or(description.session.connection);
+    let ip = match connection {
+        Some(Address::Ip(ip)) => ip,
+        Some(Address::Name(_)) => IpAddr::from([0, 0, 0, 0]),
+        None => {
+            return Err(SdpError::Refused(
+                "no `c=` line says where to send it; add one".into(),
+            ));
+        }
+    };
+    if ip.is_multicast() {
+        return Err(SdpError::Refused(
+            "its address is a multicast group; a call needs a unicast address".into(),
+        ));
+    }
+    let rtp = SocketAddr::new(ip, media.port);
+    let rtcp_mux = media.section.attribute("rtcp-mux").is_some();
+    let mut direction = media
+        .section
+        .direction()
+        .or(description.session.direction())
+        .unwrap_or_default();
+    // RFC 2543 had no other way to hold a call than this address; RFC 3264 section 8.4 keeps its meaning: send nothing here.
+    if matches!(connection, Some(Address::Ip(ip)) if ip.is_unspecified()) {
+        direction = direction.and(Direction::SendOnly);
+    }
+    Ok(Audio {
+        codecs,
+        events,
+        rtp,
+        rtcp: rtcp_address(media, rtp, rtcp_mux),
+        rtcp_mux,
+        direction,
+        ptime_ms: packet_time(description, media, capabilities),
+    })
+}
+
+/// Codecs in common and telephone-events, in the peer's order.
+fn formats(media: &Media<'_>, capabilities: &Capabilities) -> (Vec<(u8, Codec)>, Vec<(u8, u32)>) {
+    let mut codecs: Vec<(u8, Codec)> = Vec::new();
+    let mut events: Vec<(u8, u32)> = Vec::new();
+    for payload_type in media.payload_types() {
+        let taken = |pt: u8| {
+            codecs.iter().any(|(known, _)| *known == pt)
+                || events.iter().any(|(known, _)| *known == pt)
+        };
+        if taken(payload_type) {
+            continue;
+        }
+        match meaning(media, payload_type) {
+            Some(Meaning::Audio(codec))
+                if capabilities.codecs.contains(&codec)
+                    && !codecs.iter().any(|(_, known)| *known == codec) =>
+            {
+                codecs.push((payload_type, codec));
+            }
+            Some(Meaning::Event(clock)) if capabilities.telephone_event => {
+                events.push((payload_type, clock));
+            }
+            _ => {}
+        }
+    }
+    (codecs, events)
+}
+
+/// What a payload type of an m-line means.
+enum Meaning {
+    Audio(Codec),
+    Event(u32),
+}
+
+/// The meaning of a payload type: an rtpmap says it, also of a static number; without one the static table does.
+fn meaning(media: &Media<'_>, payload_type: u8) -> Option<Meaning> {
+    let Some(map) = media.section.of_payload_type("rtpmap", payload_type) else {
+        return Codec::from_static_payload_type(payload_type).map(Meaning::Audio);
+    };
+    let mut parts = map.split('/').map(str::trim);
+    let name = parts.next().unwrap_or_default();
+    let clock: u32 = parts
+        .next()
+        .and_then(|clock| clock.parse().ok())
+        .unwrap_or(8_000);
+    let channels: u32 = parts
+        .next()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(1);
+    if name.eq_ignore_ascii_case("telephone-event") {
+        return Some(Meaning::Event(clock));
+    }
+    Codec::ALL
+        .into_iter()
+        .find(|codec| {
+            let mut ours = codec.rtpmap().split('/');
+            let our_name = ours.next().unwrap_or_default();
+            let our_clock: u32 = ours.next().and_then(|text| text.parse().ok()).unwrap_or(0);
+            let our_channels: u32 = ours.next().and_then(|text| text.parse().ok()).unwrap_or(1);
+            our_name.eq_ignore_ascii_case(name) && our_clock == clock && our_channels == channels
+        })
+        .map(Meaning::Audio)
+}
+
+/// The peer's formats in words, for the error that refuses them.
+fn describe_formats(media: &Media<'_>) -> String {
+    let names: Vec<String> = media
+        .payload_types()
+        .filter(|payload_type| !matches!(meaning(media, *payload_type), Some(Meaning::Event(_))))
+        .take(12)
+        .map(|payload_type| {
+            media
+                .section
+                .of_payload_type("rtpmap", payload_type)
+                .map(|map| {
+                    map.chars()
+                        .filter(|c| c.is_ascii_graphic())
+                        .take(24)
+                        .collect()
+                })
+                .or_else(|| {
+                    Codec::from_static_payload_type(payload_type)
+                        .map(|codec| codec.rtpmap().to_owned())
+                })
+                .unwrap_or_else(|| format!("payload type {payload_type}"))
+        })
+        .collect();
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+/// Where RTCP goes: `a=rtcp` (RFC 3605), the RTP port when shared, else the next port.
+fn rtcp_address(media: &Media<'_>, rtp: SocketAddr, mux: bool) -> SocketAddr {
+    if mux {
+        return rtp;
+    }
+    let next = SocketAddr::new(rtp.ip(), rtp.port().checked_add(1).unwrap_or(rtp.port()));
+    let Some(value) = media.section.attribute("rtcp") else {
+        return next;
+    };
+    let mut words = value.split_ascii_whitespace();
+    let Some(port) = words
+        .next()
+        .and_then(|port| port.parse::<u16>().ok())
+        .filter(|port| *port != 0)
+    else {
+        return next;
+    };
+    let (_, family, host) = (words.next(), words.next(), words.next());
+    let ip = match address(family.unwrap_or_default(), host.unwrap_or_default()) {
+        Some(Address::Ip(ip)) if !ip.is_multicast() => ip,
+        Some(Address::Name(_)) => unspecified(rtp.ip()),
+        _ => rtp.ip(),
+    };
+    SocketAddr::new(ip, port)
+}
+
+/// The audio to put in each packet: what the peer asks for, within what it can take and what a frame allows.
+fn packet_time(
+    description: &Description<'_>,
+    media: &Media<'_>,
+    capabilities: &Capabilities,
+) -> u32 {
+    let read = |name: &str| {
+        media
+            .section
+            .attribute(name)
+            .or_else(|| description.session.attribute(name))
+            // Some peers write `a=ptime:20.0`.
+            .and_then(|text| {
+                text.split(|c: char| !c.is_ascii_digit())
+                    .next()?
+                    .parse::<u32>()
+                    .ok()
+            })
+            .filter(|milliseconds| *milliseconds > 0)
+    };
+    let wanted = read("ptime").unwrap_or(capabilities.ptime_ms);
+    let most = read("maxptime").unwrap_or(u32::MAX);
+    // Multiples of 10 ms divide every frame evenly; beyond 120 ms one lost packet is a lost word.
+    (wanted.min(most) / 10 * 10).clamp(10, 120)
+}

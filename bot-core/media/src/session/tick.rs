@@ -1,0 +1,215 @@
+//! One frame in, one frame out.
+
+use super::event::MediaEvent;
+use super::events::EventQueue;
+use super::transmit::{Channel, TransmitQueue};
+use super::{MediaSession, Stream};
+use crate::Now;
+use crate::analysis::VoiceDetector;
+use crate::frame::Frame;
+use crate::player::SourceState;
+
+impl MediaSession {
+    /// Makes the next 20 ms: plays out what came, sends what is to be sent, and keeps RTCP and the time-outs going.
+    ///
+    /// Call it at `start + n * 20 ms`. A session that only passes packets ([`MediaSession::needs_tick`]) may be called
+    /// less often.
+    pub fn tick(&mut self, now: Now) {
+        if self.closed {
+            return;
+        }
+        let passes = self.passes_packets();
+        let needed = self.needs_tick();
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
+        stream.watch(
+            now,
+            self.config.rtp_timeout,
+            &mut self.events,
+            &mut self.out,
+        );
+        if !needed {
+            return;
+        }
+        let rate = stream.negotiated.codec.audio_rate();
+        let mut heard = Frame::silence(rate);
+        stream.play_out(now, &mut heard, &mut self.events);
+        if let Some(sink) = &mut self.sink
+            && !sink.write(&heard)
+        {
+            self.sink = None;
+        }
+        let mut said = Frame::silence(rate);
+        if passes {
+            // What is said is what was heard: the packets went back as they came.
+            said.samples_mut().copy_from_slice(heard.samples());
+        } else {
+            self.say(now, &heard, &mut said);
+        }
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
+        stream.power_out = power(&said);
+        if self.recordings.is_empty() {
+            return;
+        }
+        if stream.is_held() {
+            let silence = Frame::silence(rate);
+            self.recordings.write(&silence, &silence, &mut self.events);
+        } else {
+            self.recordings.write(&heard, &said, &mut self.events);
+        }
+    }
+
+    /// Makes and sends our frame; `said` is then what the far end gets to hear.
+    fn say(&mut self, now: Now, heard: &Frame, said: &mut Frame) {
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
+        let reflected = std::mem::take(&mut stream.reflected);
+        let timestamp = stream.leg.frame_timestamp(now.instant, reflected);
+        let length = stream.negotiated.codec.clock_rate() / 1000 * crate::frame::FRAME_MS;
+        stream.reflector.interrupt();
+        if stream.can_send() {
+            if !self.presses.is_empty() && stream.negotiated.event_send.is_none() {
+                self.presses.unsupported(&mut self.events);
+            }
+            if let Some((timestamp, marker, payload)) =
+                self.presses.next(timestamp, &mut self.events)
+            {
+                stream.send_event(timestamp, marker, &payload, &mut self.out);
+            } else {
+                let made = self.plays.next(said, &mut self.events)
+                    || self
+                        .loopback
+                        .as_mut()
+                        .map(|loopback| loopback.pass(heard, said))
+                        .is_some();
+                if !made && let Some(source) = &mut self.source {
+                    match source.read(said.samples_mut()) {
+                        // What the source did not write may hold anything.
+                        SourceState::Ready(written) => {
+                            if let Some(rest) = said.samples_mut().get_mut(written..) {
+                                rest.fill(0);
+                            }
+                        }
+                        SourceState::Starved => said.samples_mut().fill(0),
+                        SourceState::Ended => {
+                            said.samples_mut().fill(0);
+                            self.source = None;
+                            self.events.push(MediaEvent::SourceEnded);
+                        }
+                    }
+                }
+                stream.send_audio(timestamp, said, &mut self.out);
+            }
+        } else {
+            stream.sending = false;
+            stream.packer.clear();
+        }
+        stream.leg.end_frame(now.instant, timestamp, length);
+    }
+}
+
+impl Stream {
+    /// What time alone brings: lost end packets, silence on the line, reports.
+    fn watch(
+        &mut self,
+        now: Now,
+        timeout: std::time::Duration,
+        events: &mut EventQueue,
+        out: &mut TransmitQueue,
+    ) {
+        self.digits.handle_timeout(now.instant, events);
+        if let Some(since) = self.expecting_since
+            && !self.timed_out
+            && !timeout.is_zero()
+        {
+            let last = self.leg.last_packet().map_or(since, |last| last.max(since));
+            let silent = now.instant.saturating_duration_since(last);
+            if silent >= timeout {
+                self.timed_out = true;
+                let text = self.leg.explain_silence(silent);
+                self.leg.forget_refused();
+                events.push(MediaEvent::RtpTimeout { text });
+            }
+        }
+        if self.leg.report_due(now.instant) {
+            self.report(now, false, out);
+        }
+    }
+
+    /// Takes the next frame of the far end out of the jitter buffer.
+    fn play_out(&mut self, now: Now, heard: &mut Frame, events: &mut EventQueue) {
+        let Some(receiver) = &mut self.receiver else {
+            return;
+        };
+        receiver.pull(now.instant, heard);
+        self.power_in = power(heard);
+        let speaking = self
+            .voice
+            .get_or_insert_with(|| VoiceDetector::new(heard.rate()))
+            .push(heard.samples());
+        if speaking != self.speaking {
+            self.speaking = speaking;
+            events.push(MediaEvent::VoiceChanged {
+                speaking,
+                at: now.instant,
+            });
+        }
+    }
+
+    /// Sends an event packet in place of this frame's audio.
+    fn send_event(
+        &mut self,
+        timestamp: u32,
+        marker: bool,
+        payload: &[u8],
+        out: &mut TransmitQueue,
+    ) {
+        let (Some(payload_type), Some(destination)) =
+            (self.negotiated.event_send, self.leg.destination())
+        else {
+            return;
+        };
+        if let Some((timestamp, rest)) = self.packer.rest() {
+            let audio_type = self.negotiated.send_payload_type;
+            let header = self
+                .leg
+                .next_header(false, audio_type, timestamp, rest.len());
+            out.push(Channel::Rtp, destination, [&header, rest]);
+        }
+        let header = self
+            .leg
+            .next_header(marker, payload_type, timestamp, payload.len());
+        out.push(Channel::Rtp, destination, [&header, payload]);
+        self.sending = true;
+    }
+
+    /// Sends the packets that this frame completes.
+    fn send_audio(&mut self, timestamp: u32, frame: &Frame, out: &mut TransmitQueue) {
+        let Some(destination) = self.leg.destination() else {
+            return;
+        };
+        self.packer.push(frame, timestamp);
+        while let Some((timestamp, payload)) = self.packer.next() {
+            let marker = !std::mem::replace(&mut self.sending, true);
+            let payload_type = self.negotiated.send_payload_type;
+            let header = self
+                .leg
+                .next_header(marker, payload_type, timestamp, payload.len());
+            out.push(Channel::Rtp, destination, [&header, payload]);
+        }
+    }
+}
+
+/// The mean square of a frame, full scale being 1: cheaper than its logarithm, which only statistics need.
+fn power(frame: &Frame) -> f32 {
+    let samples = frame.samples();
+    let sum: u64 = samples
+        .iter()
+        .map(|sample| u64::from(i32::from(*sample).unsigned_abs().pow(2)))
+        .sum();
+    sum as f32 / (samples.len().max(1) as f32 * 32_768.0 * 32_768.0)
+}
