@@ -220,14 +220,14 @@ impl Reader<'_> {
             let fits = pattern.shortest() <= most
                 && pattern.longest().is_none_or(|longest| longest >= least);
             if given && !fits {
-                let takes = if least == most {
-                    format!("{most}")
-                } else {
-                    format!("{least} to {most}")
+                let takes = match (least, most) {
+                    (1, 1) => "1 digit".to_owned(),
+                    (least, most) if least == most => format!("{most} digits"),
+                    _ => format!("{least} to {most} digits"),
                 };
                 self.error(
                     *at,
-                    format!("`{pattern}` can never match: this gather takes {takes} digits"),
+                    format!("`{pattern}` can never match: this gather takes {takes}"),
                 );
             }
             if let Some(key) = pattern.needs_one_of(finish_on) {

@@ -1,22 +1,22 @@
 //! What can be known of a flow without a call: which steps are ever reached,
 //! where it turns in circles, and what is done too late.
 //!
-//! Runs on a flow without errors only, so that one mistake is not told again
-//! as its consequences.
+//! One mistake is not told again as its consequences: where a document has
+//! errors, ways that they hide are neither missed nor made up.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::{Action, Flow, State, StateId};
 use super::problem::Location;
-use super::read::Reader;
+use super::read::{Reader, shown};
 
 /// A way out of a state.
 struct Edge {
     at: Location,
     to: StateId,
-    /// Whether a caller can do something, or time passes by design, before this is taken.
+    /// Whether a step that waits for something stands before it in the state.
     waits: bool,
-    /// Whether the call is certainly answered when this is taken.
+    /// Whether a step that answers the call stands before it in the state.
     answered: bool,
 }
 
@@ -28,37 +28,30 @@ struct Walk {
 }
 
 impl Reader<'_> {
-    pub(crate) fn graph(&mut self, flow: &Flow) {
+    /// `whole` is whether nothing of the document was left out of `flow`.
+    pub(crate) fn graph(&mut self, flow: &Flow, whole: bool) {
         let walks: Vec<Walk> = flow.states.iter().map(walk).collect();
-        self.unreachable(flow, &walks);
-        self.circles(flow, &walks);
-        self.too_late(flow, &walks);
-    }
-
-    fn unreachable(&mut self, flow: &Flow, walks: &[Walk]) {
-        let mut reached = BTreeSet::from([flow.start]);
-        let mut open = vec![flow.start];
-        while let Some(state) = open.pop() {
-            for edge in &walks[state.0].edges {
-                if reached.insert(edge.to) {
-                    open.push(edge.to);
-                }
-            }
-        }
-        for (index, (state, walk)) in flow.states.iter().zip(walks).enumerate() {
-            if !reached.contains(&StateId(index)) {
+        let reached = reachable(flow.start, &walks);
+        for (index, (state, walk)) in flow.states.iter().zip(&walks).enumerate() {
+            // The way to a state may be what could not be read.
+            if whole && !reached.contains(&StateId(index)) {
                 self.warning(
                     state.at,
                     format!(
                         "nothing leads to the state `{}`; go to it from somewhere, or take it out",
-                        state.name
+                        shown(&state.name)
                     ),
                 );
             }
             if let Some((at, after)) = walk.dead {
-                self.warning(at, format!("this step is never reached: the `{after}` before it never goes on to the next step"));
+                self.warning(
+                    at,
+                    format!("this step is never reached: the `{after}` before it never goes on to the next step"),
+                );
             }
         }
+        self.circles(flow, &walks);
+        self.too_late(flow, &walks, &reached);
     }
 
     /// Reports each edge that closes a circle in which nothing waits.
@@ -110,12 +103,11 @@ impl Reader<'_> {
     }
 
     /// Reports `ring`, `answer` and `reject` where the call may be answered already.
-    fn too_late(&mut self, flow: &Flow, walks: &[Walk]) {
+    fn too_late(&mut self, flow: &Flow, walks: &[Walk], reached: &BTreeSet<StateId>) {
         let mut answered = BTreeSet::new();
         let mut open = Vec::new();
         // An edge is answered by its own state, or because its state was entered answered.
-        let reachable = reachable(flow, walks);
-        for state in &reachable {
+        for state in reached {
             for edge in walks[state.0].edges.iter().filter(|edge| edge.answered) {
                 if answered.insert(edge.to) {
                     open.push(edge.to);
@@ -158,9 +150,9 @@ impl Reader<'_> {
     }
 }
 
-fn reachable(flow: &Flow, walks: &[Walk]) -> BTreeSet<StateId> {
-    let mut reached = BTreeSet::from([flow.start]);
-    let mut open = vec![flow.start];
+fn reachable(start: StateId, walks: &[Walk]) -> BTreeSet<StateId> {
+    let mut reached = BTreeSet::from([start]);
+    let mut open = vec![start];
     while let Some(state) = open.pop() {
         open.extend(
             walks[state.0]

@@ -51,8 +51,8 @@
 //! `invalid_prompt` and `timeout_prompt` (played between tries).
 //!
 //! **Prompts** are a name from `prompts:`, a file, `builtin:NAME`,
-//! `tone:440Hz 1s`, `silence:500ms`, or a list of these. **Patterns** are digits
-//! in which `?` is any one digit, `[1-5]` one of these and `...` at the end
+//! `tone:440Hz 1s`, `silence:500ms`, `spell:{digits}` (key by key), or a list of
+//! these. **Patterns** are digits in which `?` is any one digit, `[1-5]` one of these and `...` at the end
 //! anything more. **Variables** in file names and values are `{digits}`,
 //! `{from}`, `{to}`, `{call_id}`, `{date}` and `{time}`. **Durations** are
 //! `5s`, `500ms`, `2m`, `1h` or a number of seconds.
@@ -186,8 +186,9 @@ pub fn parse(
             .iter()
             .any(|problem| problem.severity == Severity::Error)
     };
-    if let (Some(flow), false) = (&flow, has_errors(&reader)) {
-        reader.graph(flow);
+    if let Some(flow) = &flow {
+        let whole = !has_errors(&reader);
+        reader.graph(flow, whole);
     }
     let failed = has_errors(&reader);
     let problems = Problems::new(file, reader.problems);
@@ -245,7 +246,7 @@ impl Reader<'_> {
                 self.error(
                     key.at,
                     format!(
-                        "`{}` cannot name a state; use 1 to 64 characters on one line",
+                        "`{}` cannot name a state; use 1 to 64 characters on one line, without spaces around them",
                         shown(state)
                     ),
                 );
@@ -260,7 +261,7 @@ impl Reader<'_> {
         Some(Flow {
             name: name.map(str::to_owned),
             folder: self.folder.to_owned(),
-            start: start?,
+            start: start.unwrap_or(Id(0)),
             states,
         })
     }

@@ -34,6 +34,9 @@ pub struct StateId(pub(crate) usize);
 impl Index<StateId> for Flow {
     type Output = State;
 
+    /// # Panics
+    ///
+    /// May panic when the id is one of another flow.
     fn index(&self, id: StateId) -> &State {
         &self.states[id.0]
     }
@@ -190,6 +193,8 @@ pub enum PromptRef {
     Tone(ToneSpec),
     /// Nothing to be heard, for so long.
     Silence(Duration),
+    /// The keys in the rendered text, spoken one after the other; anything else in it is passed over.
+    Spell(Template),
     /// A file whose name depends on the call: `folder` joined with the rendered
     /// `name` ([`Template::file_name`]). It may be missing; that is known only then.
     Named {

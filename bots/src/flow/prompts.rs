@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::model::PromptRef;
 use super::problem::{Location, nearest};
-use super::read::{Field, Reader, shown};
+use super::read::{Field, Reader, shown, shown_path, shown_whole};
 use super::text::{self, Template};
 use super::tree::{Node, Value};
 
@@ -83,6 +83,10 @@ impl Reader<'_> {
                 let length = self.ok(at, text::duration(length.trim()));
                 length.map(PromptRef::Silence)
             }
+            Some(("spell", keys)) => {
+                let keys = self.ok(at, Template::parse(keys.trim()));
+                keys.map(PromptRef::Spell)
+            }
             _ if text.contains('{') => {
                 self.ok(at, Template::parse(text))
                     .map(|name| PromptRef::Named {
@@ -100,7 +104,7 @@ impl Reader<'_> {
         if known.contains(&name) {
             return Some(PromptRef::Builtin(name.to_owned()));
         }
-        let instead = match nearest(name, known.iter().copied()) {
+        let instead = match self.near(name, known.iter().copied()) {
             Some(near) => format!("did you mean `builtin:{near}`?"),
             None if known.is_empty() => "this program has none".to_owned(),
             None => format!("there are: {}", known.join(", ")),
@@ -116,7 +120,7 @@ impl Reader<'_> {
         if text.is_empty() || text.contains('\0') {
             self.error(
                 at,
-                "a prompt is the name of a file, `builtin:NAME`, `tone:440Hz 1s` or `silence:1s`",
+                "a prompt is the name of a file, `builtin:NAME`, `tone:440Hz 1s`, `silence:1s` or `spell:{digits}`",
             );
             return None;
         }
@@ -126,8 +130,9 @@ impl Reader<'_> {
             let found = if path.is_file() {
                 (self.surroundings.probe)(&path).map_err(|why| {
                     format!(
-                        "the prompt `{}` cannot be played: {why}",
-                        relative.display()
+                        "the prompt `{}` cannot be played: {}",
+                        shown_path(&relative),
+                        shown_whole(&why)
                     )
                 })
             } else {
@@ -144,11 +149,11 @@ impl Reader<'_> {
     }
 
     fn missing(&self, text: &str, relative: &Path, path: &Path) -> String {
-        let relative_shown = shown(&relative.display().to_string());
+        let relative_shown = shown_path(relative);
         if path.is_dir() {
             return format!("the prompt `{relative_shown}` is a folder; name a file in it");
         }
-        if let Some(near) = nearest(text, self.named.keys().map(String::as_str)) {
+        if let Some(near) = self.near(text, self.named.keys().map(String::as_str)) {
             return format!(
                 "there is no prompt `{}`; did you mean `{near}`?",
                 shown(text)
@@ -159,15 +164,19 @@ impl Reader<'_> {
                 "there is no prompt file `{relative_shown}`; did you mean `builtin:{text}`?"
             );
         }
-        let near = near_file(path).map(|name| relative.with_file_name(name));
+        let near = self
+            .guesses()
+            .then(|| near_file(path))
+            .flatten()
+            .map(|name| relative.with_file_name(name));
         match near {
             Some(near) => format!(
                 "there is no prompt file `{relative_shown}`; did you mean `{}`?",
-                near.display()
+                shown_path(&near)
             ),
             None => format!(
                 "there is no prompt file `{relative_shown}` (looked for {})",
-                shown(&path.display().to_string())
+                shown_path(path)
             ),
         }
     }

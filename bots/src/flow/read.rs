@@ -16,6 +16,9 @@ use super::problem::{Location, Problem, Severity, nearest};
 use super::text;
 use super::tree::{Key, Node, Value};
 
+/// How many problems are told with a guess at what was meant.
+const MAX_GUESSES: usize = 100;
+
 /// What is known while a document is read.
 pub(crate) struct Reader<'a> {
     pub(crate) surroundings: &'a Surroundings<'a>,
@@ -90,6 +93,25 @@ impl Reader<'_> {
         result.map_err(|text| self.error(at, text)).ok()
     }
 
+    /// Whether it is still worth while to guess what was meant. Nobody reads the
+    /// hundredth guess, and comparing thousands of words with thousands takes minutes.
+    pub(crate) fn guesses(&self) -> bool {
+        self.problems.len() < MAX_GUESSES
+    }
+
+    /// What was probably meant by `word`.
+    pub(crate) fn near<'c>(
+        &self,
+        word: &str,
+        candidates: impl IntoIterator<Item = &'c str>,
+    ) -> Option<&'c str> {
+        if self.guesses() {
+            nearest(word, candidates)
+        } else {
+            None
+        }
+    }
+
     /// The entries of a map; an entry whose key is not among `known` is a problem.
     pub(crate) fn fields<'n>(
         &mut self,
@@ -98,13 +120,15 @@ impl Reader<'_> {
         known: &[&str],
     ) -> Option<Fields<'n>> {
         let Value::Map(entries) = &node.value else {
+            let keys = known.join(", ");
             self.error(
                 node.at,
-                format!(
-                    "{what} is a map with the keys {}, not {}",
-                    known.join(", "),
-                    node.kind()
-                ),
+                match node.value {
+                    Value::Null => {
+                        format!("{what} has nothing below it; indent its keys further: {keys}")
+                    }
+                    _ => format!("{what} is a map with the keys {keys}, not {}", node.kind()),
+                },
             );
             return None;
         };
@@ -116,7 +140,7 @@ impl Reader<'_> {
             if known.contains(&key.text.as_str()) {
                 fields.entries.push(Field { key, node });
             } else {
-                let instead = match nearest(&key.text, known.iter().copied()) {
+                let instead = match self.near(&key.text, known.iter().copied()) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("it takes: {}", known.join(", ")),
                 };
@@ -155,7 +179,7 @@ impl Reader<'_> {
                 let (name, kind) = (field.name(), field.node.kind());
                 self.error(
                     field.at(),
-                    format!("`{name}` is text like `{name}: {example}`, not {kind}"),
+                    format!("`{name}` is one value like `{name}: {example}`, not {kind}"),
                 );
                 None
             }
@@ -241,7 +265,7 @@ impl Reader<'_> {
             return Some(StateId(index));
         }
         let states = || self.states.iter().map(String::as_str);
-        let instead = match nearest(name, states()) {
+        let instead = match self.near(name, states()) {
             Some(near) => format!("did you mean `{near}`?"),
             None if name == "hangup" => "go to a state whose step is `- hangup`".to_owned(),
             None if self.states.len() > 8 => "give it steps under `states:`".to_owned(),
@@ -279,8 +303,22 @@ pub(crate) fn spelled_keys() -> &'static str {
 
 /// A text of the document as a message shows it: on one line and not too long.
 pub(crate) fn shown(text: &str) -> String {
+    shortened(text, 60)
+}
+
+/// A path as a message shows it: a place that is looked for must be told in full.
+pub(crate) fn shown_path(path: &Path) -> String {
+    shown_whole(&path.display().to_string())
+}
+
+/// What another part of the program says, on one line.
+pub(crate) fn shown_whole(text: &str) -> String {
+    shortened(text, 4096)
+}
+
+fn shortened(text: &str, most: usize) -> String {
     let mut shown = String::new();
-    for c in text.chars().take(60) {
+    for c in text.chars().take(most) {
         // Quotes and letters stay as they are; only what would break the line is escaped.
         if c.is_control() {
             shown.extend(c.escape_default());
@@ -288,7 +326,7 @@ pub(crate) fn shown(text: &str) -> String {
             shown.push(c);
         }
     }
-    if text.chars().nth(60).is_some() {
+    if text.chars().nth(most).is_some() {
         shown.push_str("...");
     }
     shown

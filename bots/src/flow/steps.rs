@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::model::{Action, Dtmf, Play, Record, Reject, Step};
 use super::pattern::KeySet;
-use super::problem::{Location, nearest};
+use super::problem::Location;
 use super::read::{Field, Reader, not_a_key, shown};
 use super::text::Template;
 use super::tree::{Key, Node, Value};
@@ -33,10 +33,9 @@ impl Reader<'_> {
     pub(crate) fn steps(&mut self, field: Field<'_>) -> Vec<Step> {
         let name = shown(field.name());
         match &field.node.value {
-            Value::List(items) if !items.is_empty() => items
-                .iter()
-                .filter_map(|item| self.step(field, item))
-                .collect(),
+            Value::List(items) if !items.is_empty() => {
+                items.iter().map(|item| self.step(field, item)).collect()
+            }
             Value::List(_) | Value::Null => {
                 self.error(
                     field.at(),
@@ -51,27 +50,33 @@ impl Reader<'_> {
         }
     }
 
-    fn step(&mut self, state: Field<'_>, node: &Node) -> Option<Step> {
+    /// Reads one step. What stands in for a step with a mistake waits and goes
+    /// on, so that no circle and no unreachable step is told because of it.
+    fn step(&mut self, state: Field<'_>, node: &Node) -> Step {
+        const STAND_IN: Action = Action::Pause(Duration::ZERO);
         match &node.value {
             Value::Text { text, .. } => {
                 let action = match text.as_str() {
-                    "answer" => Some(Action::Answer),
-                    "hangup" => Some(Action::Hangup),
+                    "answer" => Action::Answer,
+                    "hangup" => Action::Hangup,
                     _ => {
                         self.bare_step(node.at, text);
-                        None
+                        STAND_IN
                     }
                 };
-                action.map(|action| Step {
+                Step {
                     at: node.at,
                     action,
-                })
+                }
             }
             Value::Map(entries) => {
                 let mut entries = entries.iter();
                 let Some((key, value)) = entries.next() else {
                     self.error(node.at, "a step is missing between the braces");
-                    return None;
+                    return Step {
+                        at: node.at,
+                        action: STAND_IN,
+                    };
                 };
                 for (extra, _) in entries {
                     let text = if step_names().any(|name| name == extra.text) {
@@ -81,16 +86,15 @@ impl Reader<'_> {
                         )
                     } else {
                         format!(
-                            "`{}` stands beside `{}`; indent it further, below `{}:`",
+                            "`{}` stands beside `{}`; indent it further, below `{1}:`",
                             shown(&extra.text),
-                            shown(&key.text),
                             shown(&key.text)
                         )
                     };
                     self.error(extra.at, text);
                 }
-                let action = self.action(key, value)?;
-                Some(Step { at: key.at, action })
+                let action = self.action(key, value).unwrap_or(STAND_IN);
+                Step { at: key.at, action }
             }
             Value::Null => {
                 self.error(
@@ -100,11 +104,17 @@ impl Reader<'_> {
                         shown(state.name())
                     ),
                 );
-                None
+                Step {
+                    at: node.at,
+                    action: STAND_IN,
+                }
             }
             Value::List(_) => {
                 self.error(node.at, "a step is not a list; write `- play: welcome.wav`");
-                None
+                Step {
+                    at: node.at,
+                    action: STAND_IN,
+                }
             }
         }
     }
@@ -135,7 +145,7 @@ impl Reader<'_> {
     }
 
     fn unknown_step(&mut self, at: Location, word: &str) {
-        let instead = match nearest(word, step_names()) {
+        let instead = match self.near(word, step_names()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("there are: {}", step_names().collect::<Vec<_>>().join(", ")),
         };

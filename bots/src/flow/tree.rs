@@ -15,6 +15,7 @@ use std::rc::Rc;
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, Span, Tag};
 
+use super::pattern::KEYS;
 use super::problem::{Location, Problem, Severity};
 
 /// The largest file that is read, in bytes.
@@ -168,7 +169,7 @@ impl Builder<'_> {
         let at = location(span.start.line(), span.start.col());
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                refuse_tag(at, tag.as_deref())?;
+                refuse_tag(at, span, tag.as_deref())?;
                 self.spend(at, 1)?;
                 let quoted = style != ScalarStyle::Plain;
                 let null = !quoted && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
@@ -190,11 +191,11 @@ impl Builder<'_> {
                 self.place(at, node)
             }
             Event::SequenceStart(_, anchor, tag) => {
-                refuse_tag(at, tag.as_deref())?;
+                refuse_tag(at, span, tag.as_deref())?;
                 self.open(at, anchor, OpenContent::List(Vec::new()))
             }
             Event::MappingStart(_, anchor, tag) => {
-                refuse_tag(at, tag.as_deref())?;
+                refuse_tag(at, span, tag.as_deref())?;
                 self.open(
                     at,
                     anchor,
@@ -234,11 +235,11 @@ impl Builder<'_> {
                 )),
             },
             Event::UnresolvedAlias(name) => {
-                let text = if name.is_empty()
-                    || name.chars().all(|c| "0123456789*#ABCD".contains(c))
-                {
+                // The parser takes the colon of `*: menu` for the alias's name.
+                let digits = name.trim_end_matches([':', ',']);
+                let text = if digits.chars().all(|c| KEYS.contains(c)) {
                     format!(
-                        "`*{name}` is read as a YAML alias; put digits with a star in quotes: '*{name}'"
+                        "`*{digits}` is read as a YAML alias; put digits with a star in quotes: '*{digits}'"
                     )
                 } else {
                     format!("there is no anchor `&{name}` above this alias")
@@ -377,10 +378,13 @@ fn too_deep() -> String {
     )
 }
 
-fn refuse_tag(at: Location, tag: Option<&Tag>) -> Result<(), Fatal> {
+fn refuse_tag(at: Location, span: &Span, tag: Option<&Tag>) -> Result<(), Fatal> {
     match tag {
         None => Ok(()),
         Some(tag) => {
+            let at = span
+                .tag_start()
+                .map_or(at, |mark| location(mark.line(), mark.col()));
             let text = format!(
                 "the YAML tag `{}` means nothing in a flow; put the value in quotes if it begins with `!`",
                 tag.original()
@@ -401,6 +405,9 @@ fn syntax(kind: &ErrorKind) -> String {
         | ErrorKind::TabNotAllowed
         | ErrorKind::TabInPlainScalar => "a tab in the indentation; YAML takes spaces only",
         ErrorKind::UnclosedQuotedScalar => "a quote is opened here and never closed",
+        ErrorKind::InvalidQuotedScalarIndent => {
+            "a quote is opened above and not closed before this line"
+        }
         ErrorKind::UnclosedFlowCollection { open } => {
             return format!("`{open}` is opened here and never closed");
         }
