@@ -1,1 +1,47 @@
-//! Test harness, scenarios, interoperability with real peers, benches.
+//! The harness of the interoperability tests: real peers, each test in a network of its own.
+//!
+//! Purpose: let a test say in a few lines "SIPp calls callbot a thousand times, and a capture shows that every payload came back".
+//! The tests themselves are `tests/interop_*.rs`; `cargo xtask interop` runs them.
+//!
+//! - [`lab`]: a folder, a network namespace and ports for one test, and the decision to skip it where a peer is missing
+//! - [`process`]: children that are bounded in time, keep their output and never outlive the test
+//! - [`callbot`], [`sipp`], [`scenario`], [`baresip`], [`kamailio`]: the programs that are driven
+//! - [`capture`], [`rtp`], [`events`]: what crossed the wire, read and written as pcap
+//! - [`wav`]: what was heard, measured
+//!
+//! Invariants: nothing waits without a deadline; nothing here decodes SIP or RTP by callbot's own code, so that a fault in it cannot
+//! excuse itself.
+
+pub mod baresip;
+pub mod callbot;
+pub mod capture;
+pub mod events;
+pub mod kamailio;
+pub mod lab;
+pub mod process;
+pub mod rtp;
+pub mod scenario;
+pub mod sipp;
+pub mod wav;
+
+/// What a test needs, in one line.
+pub mod prelude {
+    pub use std::time::Duration;
+
+    pub use anyhow::{Context as _, Result, bail, ensure};
+
+    pub use crate::baresip::{Baresip, Source};
+    pub use crate::callbot::{Call, Callbot};
+    pub use crate::capture::Capture;
+    pub use crate::kamailio::{Digest, Kamailio};
+    pub use crate::lab::{Lab, Peer};
+    pub use crate::scenario::Scenario;
+    pub use crate::sipp::{Sipp, Transport};
+    pub use crate::wav::Sound;
+
+    /// Seconds, for deadlines.
+    #[must_use]
+    pub const fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+}

@@ -1,0 +1,468 @@
+//! baresip without screen or sound card: what it plays comes from a file, what it hears goes into one.
+//!
+//! It is driven over its module `ctrl_tcp`: JSON objects in netstrings, commands one way, answers and events the other. Recordings
+//! are made by its module `sndfile`: `*-enc.wav` is what it sent, `*-dec.wav` what it decoded from the packets that came.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::lab::{Lab, find};
+use crate::process::{Process, wait_for};
+use crate::sipp::Transport;
+
+/// What baresip plays into the call.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A WAV file, 8 kHz mono. It should last longer than the call.
+    File(PathBuf),
+    /// What it hears, sent back.
+    Echo,
+}
+
+/// How one baresip is set up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    name: String,
+    source: Source,
+    transport: Transport,
+    codec: &'static str,
+    answers: bool,
+    domain: Option<SocketAddr>,
+    account: String,
+}
+
+impl Options {
+    /// Over TCP instead of UDP.
+    #[must_use]
+    pub fn over(mut self, transport: Transport) -> Self {
+        self.transport = transport;
+        self
+    }
+
+    /// The only codec that it knows, as baresip names it: `pcmu` or `pcma`.
+    #[must_use]
+    pub fn codec(mut self, codec: &'static str) -> Self {
+        self.codec = codec;
+        self
+    }
+
+    /// Answers every call at once.
+    #[must_use]
+    pub fn answering(mut self) -> Self {
+        self.answers = true;
+        self
+    }
+
+    /// Further account parameters, such as `;auth_user=u;auth_pass=p`.
+    #[must_use]
+    pub fn account(mut self, parameters: &str) -> Self {
+        self.account.push_str(parameters);
+        self
+    }
+
+    /// Belongs to this registrar: its address of record is there, instead of where it listens itself.
+    #[must_use]
+    pub fn registrar(mut self, registrar: SocketAddr) -> Self {
+        self.domain = Some(registrar);
+        self
+    }
+
+    /// Starts it and connects to its control port.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started or controlled.
+    pub fn start(self, lab: &Lab) -> Result<Baresip> {
+        Baresip::start(lab, &self)
+    }
+}
+
+/// A running baresip.
+#[derive(Debug)]
+pub struct Baresip {
+    process: Process,
+    control: TcpStream,
+    log: Arc<Log>,
+    sounds: PathBuf,
+    address: SocketAddr,
+    transport: Transport,
+    name: String,
+}
+
+/// Everything that came over the control connection, in order.
+#[derive(Debug, Default)]
+struct Log {
+    entries: Mutex<Vec<Value>>,
+    grown: Condvar,
+}
+
+impl Log {
+    fn entries(&self) -> MutexGuard<'_, Vec<Value>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Baresip {
+    /// A baresip of that name (also its user name) with PCMU over UDP, to be adjusted and started.
+    #[must_use]
+    pub fn named(name: &str, source: Source) -> Options {
+        Options {
+            name: name.to_owned(),
+            source,
+            transport: Transport::Udp,
+            codec: "pcmu",
+            answers: false,
+            domain: None,
+            account: String::new(),
+        }
+    }
+
+    fn start(lab: &Lab, options: &Options) -> Result<Self> {
+        let program = find("baresip").context("baresip is not installed")?;
+        let (port, control) = (lab.port()?, lab.port()?);
+        let folder = lab.path(&options.name);
+        let sounds = folder.join("sounds");
+        std::fs::create_dir_all(&sounds).with_context(|| format!("make {}", sounds.display()))?;
+        let write = |file: &str, text: &str| {
+            let path = folder.join(file);
+            std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))
+        };
+        write("config", &configuration(options, &sounds, port, control)?)?;
+        let answer = if options.answers {
+            ";answermode=auto"
+        } else {
+            ""
+        };
+        let (name, transport) = (&options.name, options.transport.parameter());
+        let domain = options
+            .domain
+            .map_or(format!("127.0.0.1:{port}"), |registrar| {
+                registrar.to_string()
+            });
+        let regint = if options.account.contains("regint") {
+            ""
+        } else {
+            ";regint=0"
+        };
+        let parameters = format!(
+            "audio_codecs={}{answer}{regint}{}",
+            options.codec, options.account
+        );
+        let account = format!("<sip:{name}@{domain};transport={transport}>;{parameters}\n");
+        write("accounts", &account)?;
+        write("contacts", "")?;
+        let process = Process::start(
+            lab,
+            name,
+            &program,
+            &["-f".as_ref(), folder.as_os_str()],
+            &[],
+        )?;
+        let address = SocketAddr::from(([127, 0, 0, 1], control));
+        let stream = wait_for("control port of baresip", Duration::from_secs(5), || {
+            TcpStream::connect(address).ok()
+        })?;
+        let log = Arc::new(Log::default());
+        listen(
+            stream.try_clone().context("share the control connection")?,
+            Arc::clone(&log),
+        )?;
+        Ok(Self {
+            process,
+            control: stream,
+            log,
+            sounds,
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            transport: options.transport,
+            name: options.name.clone(),
+        })
+    }
+
+    /// Where it can be called.
+    #[must_use]
+    pub fn uri(&self) -> String {
+        format!(
+            "sip:{}@{};transport={}",
+            self.name,
+            self.address,
+            self.transport.parameter()
+        )
+    }
+
+    /// Gives a command, such as `dial`, and returns what baresip answered.
+    ///
+    /// # Errors
+    ///
+    /// When it refuses or gives no answer within 5 s.
+    pub fn command(&mut self, command: &str, parameters: &str) -> Result<String> {
+        let token = format!("t{}", self.log.entries().len());
+        let message =
+            serde_json::json!({ "command": command, "params": parameters, "token": token })
+                .to_string();
+        write!(self.control, "{}:{message},", message.len())
+            .context("write to the control port of baresip")?;
+        let answer = self
+            .wait(
+                0,
+                &format!("answer to {command}"),
+                Duration::from_secs(5),
+                |entry| entry["token"] == token.as_str(),
+            )?
+            .1;
+        ensure!(
+            answer["ok"] == true,
+            "baresip refused `{command} {parameters}`: {answer}"
+        );
+        Ok(answer["data"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Calls a URI and waits until the call stands.
+    ///
+    /// # Errors
+    ///
+    /// When the call is not established within 10 s.
+    pub fn dial(&mut self, uri: &str) -> Result<()> {
+        let from = self.log.entries().len();
+        self.command("dial", uri)?;
+        let (_, event) = self.wait(from, "end of dialling", Duration::from_secs(10), |entry| {
+            matches!(
+                entry["type"].as_str(),
+                Some("CALL_ESTABLISHED" | "CALL_CLOSED")
+            )
+        })?;
+        ensure!(
+            event["type"] == "CALL_ESTABLISHED",
+            "baresip's call to {uri} failed: {event}"
+        );
+        Ok(())
+    }
+
+    /// Presses these keys, one after the other, by RFC 4733.
+    ///
+    /// # Errors
+    ///
+    /// When baresip refuses.
+    pub fn press(&mut self, keys: &str) -> Result<()> {
+        self.command("sndcode", keys).map(drop)
+    }
+
+    /// Hangs up.
+    ///
+    /// # Errors
+    ///
+    /// When baresip refuses.
+    pub fn hang_up(&mut self) -> Result<()> {
+        self.command("hangup", "").map(drop)
+    }
+
+    /// Waits until an event of this type is in the log, from the beginning on.
+    ///
+    /// # Errors
+    ///
+    /// When the time is up; the message lists the events that did come.
+    pub fn wait_event(&self, kind: &str, limit: Duration) -> Result<Value> {
+        Ok(self
+            .wait(0, &format!("event {kind}"), limit, |entry| {
+                entry["type"] == kind
+            })?
+            .1)
+    }
+
+    /// The keys that it heard begin, in order.
+    #[must_use]
+    pub fn digits(&self) -> String {
+        let entries = self.log.entries();
+        entries
+            .iter()
+            .filter(|e| e["type"] == "CALL_DTMF_START")
+            .filter_map(|e| e["param"].as_str())
+            .collect()
+    }
+
+    /// Waits for an entry at or after `from` and gives its place and itself.
+    fn wait(
+        &self,
+        from: usize,
+        what: &str,
+        limit: Duration,
+        fits: impl Fn(&Value) -> bool,
+    ) -> Result<(usize, Value)> {
+        let end = Instant::now() + limit;
+        let mut entries = self.log.entries();
+        loop {
+            if let Some((at, entry)) = entries
+                .iter()
+                .enumerate()
+                .skip(from)
+                .find(|(_, entry)| fits(entry))
+            {
+                return Ok((at, entry.clone()));
+            }
+            let Some(left) = end.checked_duration_since(Instant::now()) else {
+                let seen: Vec<_> = entries.iter().filter_map(|e| e["type"].as_str()).collect();
+                bail!(
+                    "{}: no {what} within {:.1} s, only {seen:?}; baresip said:\n{}",
+                    self.name,
+                    limit.as_secs_f64(),
+                    self.process.last_words()
+                );
+            };
+            entries = self
+                .log
+                .grown
+                .wait_timeout(entries, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// Ends it, which completes its recordings.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end within 5 s.
+    pub fn quit(&mut self) -> Result<()> {
+        self.process.terminate(Duration::from_secs(5)).map(drop)
+    }
+
+    /// The recording of what it heard; complete after [`Baresip::quit`] or the end of the call.
+    ///
+    /// # Errors
+    ///
+    /// When there is not exactly one.
+    pub fn heard(&self) -> Result<PathBuf> {
+        recording(&self.sounds, "-dec.wav")
+    }
+
+    /// The recording of what it sent.
+    ///
+    /// # Errors
+    ///
+    /// When there is not exactly one.
+    pub fn sent(&self) -> Result<PathBuf> {
+        recording(&self.sounds, "-enc.wav")
+    }
+}
+
+fn recording(folder: &Path, suffix: &str) -> Result<PathBuf> {
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?;
+    let mut found: Vec<PathBuf> = entries
+        .filter_map(|e| Some(e.ok()?.path()))
+        .filter(|p| p.to_string_lossy().ends_with(suffix))
+        .collect();
+    ensure!(
+        found.len() == 1,
+        "{} recordings *{suffix} in {}",
+        found.len(),
+        folder.display()
+    );
+    found.pop().context("no recording")
+}
+
+/// Reads netstrings until the connection ends, and wakes whoever waits for an entry.
+fn listen(mut stream: TcpStream, log: Arc<Log>) -> Result<()> {
+    let read = move || {
+        let mut buffer = Vec::new();
+        let mut chunk = [0; 16_384];
+        while let Ok(length @ 1..) = stream.read(&mut chunk) {
+            buffer.extend_from_slice(&chunk[..length]);
+            while let Some((entry, used)) = netstring(&buffer) {
+                if let Ok(value) = serde_json::from_slice(entry) {
+                    log.entries().push(value);
+                }
+                buffer.drain(..used);
+            }
+            log.grown.notify_all();
+        }
+    };
+    std::thread::Builder::new()
+        .name("baresip control".to_owned())
+        .spawn(read)
+        .context("start a thread")?;
+    Ok(())
+}
+
+/// The first complete netstring of a buffer and how many bytes it takes up.
+fn netstring(buffer: &[u8]) -> Option<(&[u8], usize)> {
+    let colon = buffer.iter().position(|byte| *byte == b':')?;
+    let length: usize = std::str::from_utf8(&buffer[..colon]).ok()?.parse().ok()?;
+    let end = colon + 1 + length;
+    (buffer.len() > end).then(|| (&buffer[colon + 1..end], end + 1))
+}
+
+/// baresip's configuration file.
+fn configuration(options: &Options, sounds: &Path, port: u16, control: u16) -> Result<String> {
+    let modules = [
+        "/usr/lib/baresip/modules",
+        "/usr/local/lib/baresip/modules",
+        "/usr/lib64/baresip/modules",
+        "/opt/homebrew/lib/baresip/modules",
+    ];
+    let modules = modules
+        .into_iter()
+        .find(|folder| Path::new(folder).is_dir())
+        .context("baresip's modules are not where they usually are")?;
+    // An audio bridge passes what is played on one side to the recording side of the same name: two names make a sink, one an echo.
+    let (source, player) = match &options.source {
+        Source::File(file) => (
+            format!("aufile,{}", file.display()),
+            "aubridge,sink".to_owned(),
+        ),
+        Source::Echo => ("aubridge,loop".to_owned(), "aubridge,loop".to_owned()),
+    };
+    Ok(format!(
+        "poll_method epoll
+sip_listen 127.0.0.1:{port}
+call_local_timeout 30
+call_max_calls 8
+audio_source {source}
+audio_player {player}
+audio_alert aubridge,alert
+audio_level no
+ausrc_format s16
+auplay_format s16
+auenc_format s16
+audec_format s16
+rtp_ports {low}-{high}
+rtcp_mux no
+jitter_buffer_delay 2-10
+net_interface 127.0.0.1
+module_path {modules}
+module g711.so
+module aufile.so
+module aubridge.so
+module sndfile.so
+module_tmp uuid.so
+module_tmp account.so
+module_app menu.so
+module_app ctrl_tcp.so
+ctrl_tcp_listen 127.0.0.1:{control}
+snd_path {sounds}
+redial_attempts 0
+ringback_disabled yes
+",
+        low = 20_000 + (port % 1000) * 10,
+        high = 20_000 + (port % 1000) * 10 + 38,
+        sounds = sounds.display(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::netstring;
+
+    #[test]
+    fn netstrings_are_cut_where_they_end() {
+        assert_eq!(netstring(b"3:abc,2:de,"), Some((&b"abc"[..], 6)));
+        assert_eq!(netstring(b"3:abc"), None, "the comma is missing");
+        assert_eq!(netstring(b"12"), None);
+        assert_eq!(netstring(b"x:abc,"), None);
+    }
+}

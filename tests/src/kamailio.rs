@@ -1,0 +1,140 @@
+//! Kamailio as registrar and proxy.
+//!
+//! Its configuration is `peers/kamailio/kamailio.cfg`: any user `U` has the password `pw-U`. Whether somebody is registered is asked
+//! over its control socket, not concluded from what the bot says.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::lab::{Lab, find};
+use crate::process::{Process, wait_for};
+
+/// The hash of the challenges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Digest {
+    /// RFC 2617 and RFC 3261.
+    Md5,
+    /// RFC 8760.
+    Sha256,
+}
+
+/// A running Kamailio.
+#[derive(Debug)]
+pub struct Kamailio {
+    process: Process,
+    address: SocketAddr,
+    control: String,
+}
+
+impl Kamailio {
+    /// Starts it on UDP and TCP with the switches of its configuration file (`CHALLENGE_CALLS`, `NO_EVENTS`) and waits until it answers.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn start(lab: &Lab, digest: Digest, switches: &[&str]) -> Result<Self> {
+        let program = find("kamailio").context("kamailio is not installed")?;
+        // The usual place, so that a figure in a log is recognised; another where the network is shared.
+        let port = if lab.isolated() { 25_060 } else { lab.port()? };
+        let control = format!("unix:{}", lab.text("control"));
+        let folder = lab.path("kamailio");
+        std::fs::create_dir_all(&folder).context("make a folder for kamailio")?;
+        let configuration =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/kamailio/kamailio.cfg");
+        let mut arguments: Vec<String> = ["-DD", "-E", "-m", "64", "-M", "8", "-f"]
+            .map(str::to_owned)
+            .into();
+        arguments.extend([
+            configuration.display().to_string(),
+            "-Y".to_owned(),
+            folder.display().to_string(),
+        ]);
+        let mut define = |text: String| arguments.extend(["-A".to_owned(), text]);
+        define(format!("PORT={port}"));
+        define(format!("CONTROL=\"{control}\""));
+        if digest == Digest::Sha256 {
+            define("SHA256".to_owned());
+        }
+        switches
+            .iter()
+            .for_each(|switch| define((*switch).to_owned()));
+        let process = Process::start(lab, "kamailio", &program, &arguments, &[])?;
+        let mut this = Self {
+            process,
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            control,
+        };
+        let answers = wait_for(
+            "answer from kamailio's control socket",
+            Duration::from_secs(10),
+            || {
+                let answers = this.ask(&["core.version"]).is_some();
+                (answers || !this.process.is_running()).then_some(answers)
+            },
+        );
+        ensure!(
+            matches!(answers, Ok(true)),
+            "kamailio does not start; it said:\n{}",
+            this.process.last_words()
+        );
+        Ok(this)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The contacts registered for a user, one text with all that Kamailio knows; `None` when there are none.
+    #[must_use]
+    pub fn registered(&self, user: &str) -> Option<String> {
+        self.ask(&["ul.lookup", "location", user])
+    }
+
+    /// Waits until a user has a contact (or none any more).
+    ///
+    /// # Errors
+    ///
+    /// When the time is up.
+    pub fn wait_registered(&self, user: &str, present: bool, limit: Duration) -> Result<()> {
+        let what = if present {
+            "registration"
+        } else {
+            "end of the registration"
+        };
+        wait_for(&format!("{what} of {user}"), limit, || {
+            (self.registered(user).is_some() == present).then_some(())
+        })
+        .with_context(|| format!("kamailio said:\n{}", self.process.last_words()))
+    }
+
+    /// What it logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.stderr()
+    }
+
+    fn ask(&self, words: &[&str]) -> Option<String> {
+        let program = find("kamcmd")?;
+        let said = Command::new(program)
+            .arg("-s")
+            .arg(&self.control)
+            .args(words)
+            .output()
+            .ok()?;
+        let text = String::from_utf8_lossy(&said.stdout).into_owned();
+        (said.status.success() && !text.starts_with("error")).then_some(text)
+    }
+}
+
+impl Drop for Kamailio {
+    fn drop(&mut self) {
+        // Its workers end with the main process only when that is asked politely.
+        self.process.terminate(Duration::from_secs(3)).ok();
+    }
+}

@@ -1,0 +1,205 @@
+//! One test's laboratory: a folder for its files, a network namespace, ports, and the peers that it needs.
+//!
+//! As root, the test's thread moves into a fresh network namespace with nothing but a loopback device: ports cannot clash with the
+//! machine or with another test, and nothing can leave. Children and threads started from it inherit the namespace, which vanishes
+//! with the last of them. Without that right the test runs in the common network, on ports found free.
+//!
+//! Invariant: a test passes, fails, or says loudly that it was skipped; where `CI` or `CALLBOT_PEERS=required` is set it never skips.
+
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use anyhow::{Context, Result, bail};
+use nix::sched::{CloneFlags, unshare};
+
+/// A program that a test cannot do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// The release binary under test.
+    Callbot,
+    /// SIPp.
+    Sipp,
+    /// baresip.
+    Baresip,
+    /// Kamailio.
+    Kamailio,
+    /// tcpdump, with the right to capture on the loopback device.
+    Tcpdump,
+}
+
+impl Peer {
+    fn is_there(self) -> bool {
+        match self {
+            Self::Callbot => crate::callbot::binary().is_some(),
+            Self::Sipp => find("sipp").is_some(),
+            Self::Baresip => find("baresip").is_some(),
+            Self::Kamailio => find("kamailio").is_some(),
+            Self::Tcpdump => find("tcpdump").is_some() && is_root(),
+        }
+    }
+}
+
+/// Where a program lies on the path or where Debian keeps what is for root.
+#[must_use]
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
+}
+
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// The surroundings of one test.
+#[derive(Debug)]
+pub struct Lab {
+    name: String,
+    folder: PathBuf,
+    isolated: bool,
+    next_port: AtomicU16,
+}
+
+impl Lab {
+    /// Runs a test's body in a laboratory of its own and fails the test when the body fails.
+    ///
+    /// # Panics
+    ///
+    /// When the body gives an error or panics, or when a needed peer is missing where it must not be.
+    pub fn run(
+        name: &str,
+        needs: &[Peer],
+        body: impl FnOnce(&Self) -> Result<()> + Send + 'static,
+    ) {
+        let missing: Vec<_> = needs.iter().filter(|peer| !peer.is_there()).collect();
+        if !missing.is_empty() {
+            let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+            assert!(
+                !set("CI") && !set("CALLBOT_PEERS"),
+                "{name}: {missing:?} missing; `cargo xtask peers` installs what it can"
+            );
+            eprintln!("*** {name}: SKIPPED, missing {missing:?} ***");
+            return;
+        }
+        let label = name.to_owned();
+        // The namespace belongs to a thread; the test runner's own thread must stay where it is.
+        let outcome = std::thread::Builder::new()
+            .name(label.clone())
+            .spawn(move || Self::live(&label, body));
+        match outcome.map(std::thread::JoinHandle::join) {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(why))) => panic!("{name}: {why:#}"),
+            Ok(Err(panic)) => resume_unwind(panic),
+            Err(why) => panic!("{name}: cannot start a thread: {why}"),
+        }
+    }
+
+    fn live(name: &str, body: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+        let folder = std::env::temp_dir().join(format!("callbot-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+        let lab = Self {
+            name: name.to_owned(),
+            folder,
+            isolated: enter_namespace(),
+            next_port: AtomicU16::new(15_060),
+        };
+        let begin = std::time::Instant::now();
+        let outcome = catch_unwind(AssertUnwindSafe(|| body(&lab)));
+        let took = begin.elapsed();
+        let passed = matches!(outcome, Ok(Ok(())));
+        if passed {
+            eprintln!("--- {name}: passed in {:.1} s", took.as_secs_f64());
+        }
+        if passed && std::env::var_os("CALLBOT_KEEP").is_none() {
+            std::fs::remove_dir_all(&lab.folder).ok();
+        } else {
+            eprintln!(
+                "--- {name}: logs, captures and recordings are in {}",
+                lab.folder.display()
+            );
+        }
+        outcome.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    /// The test's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The test's folder; everything that it writes belongs here.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A path in the test's folder.
+    #[must_use]
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.folder.join(file)
+    }
+
+    /// A path in the test's folder, as text for a command line.
+    #[must_use]
+    pub fn text(&self, file: &str) -> String {
+        self.path(file).display().to_string()
+    }
+
+    /// Whether the test has a network of its own.
+    #[must_use]
+    pub fn isolated(&self) -> bool {
+        self.isolated
+    }
+
+    /// A port on 127.0.0.1 that is free on UDP and TCP, and so are the three above it.
+    ///
+    /// # Errors
+    ///
+    /// When no such port is found.
+    pub fn port(&self) -> Result<u16> {
+        for _ in 0..2000 {
+            let port = self.next_port.fetch_add(4, Ordering::Relaxed);
+            if port > 32_000 {
+                break;
+            }
+            if (port..port + 4).all(is_free) {
+                return Ok(port);
+            }
+        }
+        bail!("no free port left below 32000")
+    }
+
+    /// Says a measured figure, so that it stands in the log of a run that passes.
+    pub fn say(&self, figure: impl std::fmt::Display) {
+        eprintln!("    {}: {figure}", self.name);
+    }
+}
+
+fn is_free(port: u16) -> bool {
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok()
+}
+
+/// Moves this thread into a network namespace of its own; `false` where that is not allowed.
+fn enter_namespace() -> bool {
+    if !is_root() || find("ip").is_none() {
+        return false;
+    }
+    let up = |_| {
+        let mut command = Command::new("ip");
+        command
+            .args(["link", "set", "lo", "up"])
+            .stdin(Stdio::null())
+            .status()
+    };
+    match unshare(CloneFlags::CLONE_NEWNET).map(up) {
+        Ok(Ok(status)) if status.success() => true,
+        Ok(_) => panic!("the new network namespace has no loopback device that can be brought up"),
+        Err(_) => false,
+    }
+}

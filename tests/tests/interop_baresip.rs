@@ -1,0 +1,223 @@
+//! baresip and callbot call each other: what the one plays, the other's recording holds.
+
+use std::path::Path;
+
+use callbot_tests::prelude::*;
+
+/// What baresip sends: 440 Hz, late enough for the bot's own sound to be over, so that a mono recording keeps the two apart.
+const BARESIP: (f64, f64, u32) = (440.0, -20.0, 3000);
+/// What callbot plays.
+const CALLBOT: (f64, f64, u32) = (600.0, -17.0, 2500);
+
+fn baresip_sound(lab: &Lab) -> Result<Source> {
+    let file = lab.path("baresip.wav");
+    Sound::silence(4500)
+        .tone(BARESIP.0, BARESIP.1, BARESIP.2)
+        .pause(20_000)
+        .write(&file)?;
+    Ok(Source::File(file))
+}
+
+fn callbot_sound(lab: &Lab) -> Result<String> {
+    Sound::silence(500)
+        .tone(CALLBOT.0, CALLBOT.1, CALLBOT.2)
+        .pause(200)
+        .write(&lab.path("callbot.wav"))?;
+    Ok(lab.text("callbot.wav"))
+}
+
+/// Waits for a recording to be complete under its name.
+fn recorded(file: &Path) -> Result<Sound> {
+    callbot_tests::process::wait_for(&format!("recording {}", file.display()), seconds(5), || {
+        file.is_file().then_some(())
+    })?;
+    Sound::read(file)
+}
+
+fn check(lab: &Lab, what: &str, sound: &Sound, sent: (f64, f64, u32)) -> Result<()> {
+    let tone = sound.find_tone(sent.0).with_context(|| what.to_owned())?;
+    lab.say(format!("{what}: {tone}"));
+    tone.check(sent.0, sent.1, f64::from(sent.2))
+        .with_context(|| what.to_owned())
+}
+
+fn calls_record(name: &str, transport: Transport, codec: &'static str) {
+    Lab::run(name, &[Peer::Callbot, Peer::Baresip], move |lab| {
+        let file = lab.path("message.wav");
+        let (mut callbot, address) = Callbot::serve_at(
+            lab,
+            &[
+                "record",
+                "--out",
+                &lab.text("message.wav"),
+                "--max",
+                "30",
+                "--silence",
+                "10",
+            ],
+        )?;
+        let mut baresip = Baresip::named("caller", baresip_sound(lab)?)
+            .over(transport)
+            .codec(codec)
+            .start(lab)?;
+        baresip.dial(&format!(
+            "sip:record@{address};transport={}",
+            transport.parameter()
+        ))?;
+        std::thread::sleep(Duration::from_millis(8500));
+        baresip.hang_up()?;
+        callbot.wait_call(seconds(5))?;
+        baresip.quit()?;
+        check(lab, "callbot recorded", &recorded(&file)?, BARESIP)?;
+        let heard = Sound::read(&baresip.heard()?)?;
+        ensure!(!heard.spans(150.0).is_empty(), "baresip heard no beep");
+        Ok(())
+    });
+}
+
+fn calls_answer(name: &str, transport: Transport, codec: &'static str) {
+    Lab::run(name, &[Peer::Callbot, Peer::Baresip], move |lab| {
+        let file = lab.path("call.wav");
+        let play = callbot_sound(lab)?;
+        let bot = [
+            "answer",
+            "--ring",
+            "1",
+            "--play",
+            &play,
+            "--record",
+            &lab.text("call.wav"),
+            "--stereo",
+            "--hangup-after",
+            "9",
+        ];
+        let (mut callbot, address) = Callbot::serve_at(lab, &bot)?;
+        let mut baresip = Baresip::named("caller", baresip_sound(lab)?)
+            .over(transport)
+            .codec(codec)
+            .start(lab)?;
+        baresip.dial(&format!(
+            "sip:answer@{address};transport={}",
+            transport.parameter()
+        ))?;
+        baresip.wait_event("CALL_RINGING", seconds(5))?;
+        baresip.wait_event("CALL_CLOSED", seconds(15))?;
+        let call = callbot.wait_call(seconds(5))?;
+        baresip.quit()?;
+        check(
+            lab,
+            "baresip heard",
+            &Sound::read(&baresip.heard()?)?,
+            CALLBOT,
+        )?;
+        let both = recorded(&file)?;
+        ensure!(
+            both.channels() == 2,
+            "the stereo recording has {} channels",
+            both.channels()
+        );
+        check(lab, "callbot recorded left", &both.channel(0), BARESIP)?;
+        check(lab, "callbot recorded right", &both.channel(1), CALLBOT)?;
+        ensure!(
+            call.loss().is_some_and(|loss| loss == 0.0),
+            "on loopback nothing is lost, but callbot reports {}",
+            call.0
+        );
+        Ok(())
+    });
+}
+
+fn is_dialled(name: &str, transport: Transport, codec: &'static str) {
+    Lab::run(name, &[Peer::Callbot, Peer::Baresip], move |lab| {
+        let play = callbot_sound(lab)?;
+        let record = lab.path("dialled.wav");
+        let mut baresip = Baresip::named("callee", baresip_sound(lab)?)
+            .over(transport)
+            .codec(codec)
+            .answering()
+            .start(lab)?;
+        let uri = baresip.uri();
+        let own = format!("{}://127.0.0.1:{}", transport.parameter(), lab.port()?);
+        let arguments = [
+            "dial",
+            &uri,
+            "--play",
+            &play,
+            "--record",
+            &lab.text("dialled.wav"),
+            "--duration",
+            "9",
+            "--listen",
+            &own,
+        ];
+        let (code, calls) = Callbot::run(lab, "callbot", &arguments, seconds(25))?;
+        ensure!(code == Some(0), "callbot ended with {code:?}");
+        ensure!(
+            calls.len() == 1,
+            "one call was made, {} were reported",
+            calls.len()
+        );
+        baresip.wait_event("CALL_CLOSED", seconds(5))?;
+        baresip.quit()?;
+        check(
+            lab,
+            "baresip heard",
+            &Sound::read(&baresip.heard()?)?,
+            CALLBOT,
+        )?;
+        check(lab, "callbot recorded", &recorded(&record)?, BARESIP)
+    });
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn baresip_calls_record_over_udp() {
+    calls_record("baresip-record-udp", Transport::Udp, "pcmu");
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn baresip_calls_record_over_tcp() {
+    calls_record("baresip-record-tcp", Transport::Tcp, "pcma");
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn baresip_calls_answer_over_udp() {
+    calls_answer("baresip-answer-udp", Transport::Udp, "pcma");
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn baresip_calls_answer_over_tcp() {
+    calls_answer("baresip-answer-tcp", Transport::Tcp, "pcmu");
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn callbot_dials_baresip_over_udp() {
+    is_dialled("baresip-dial-udp", Transport::Udp, "pcmu");
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn callbot_dials_baresip_over_tcp() {
+    is_dialled("baresip-dial-tcp", Transport::Tcp, "pcma");
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn a_refusal_reaches_baresip() {
+    Lab::run("baresip-reject", &[Peer::Callbot, Peer::Baresip], |lab| {
+        let (_callbot, address) = Callbot::serve_at(lab, &["answer", "--reject", "486"])?;
+        let mut baresip = Baresip::named("caller", Source::Echo).start(lab)?;
+        let refused = baresip.dial(&format!("sip:busy@{address}"));
+        ensure!(
+            refused
+                .as_ref()
+                .is_err_and(|why| why.to_string().contains("486")),
+            "486 was expected, but: {refused:?}"
+        );
+        Ok(())
+    });
+}

@@ -1,0 +1,129 @@
+//! callbot registers with Kamailio, is called through it, and takes its registration back at the end.
+
+use std::net::SocketAddr;
+
+use callbot_tests::prelude::*;
+
+fn registers(name: &str, digest: Digest, scheme: &'static str) {
+    Lab::run(
+        name,
+        &[Peer::Callbot, Peer::Kamailio, Peer::Baresip],
+        move |lab| {
+            // Calls are not challenged: baresip 1.0 cannot answer SHA-256.
+            let kamailio = Kamailio::start(lab, digest, &[])?;
+            let own = SocketAddr::from(([127, 0, 0, 1], lab.port()?));
+            let (listen, account) = (
+                format!("{scheme}://{own}"),
+                format!("sip:u@{};transport={scheme}", kamailio.address()),
+            );
+            let arguments = [
+                "echo",
+                "--listen",
+                &listen,
+                "--register",
+                &account,
+                "--password-env",
+                "CALLBOT_TEST_PASSWORD",
+            ];
+            let mut callbot = Callbot::start(
+                lab,
+                "callbot",
+                &arguments,
+                &[("CALLBOT_TEST_PASSWORD", "pw-u")],
+            )?;
+            callbot.ready()?;
+            kamailio.wait_registered("u", true, seconds(5))?;
+
+            Sound::silence(500)
+                .tone(440.0, -20.0, 2000)
+                .pause(20_000)
+                .write(&lab.path("tone.wav"))?;
+            let mut baresip =
+                Baresip::named("caller", Source::File(lab.path("tone.wav"))).start(lab)?;
+            baresip.dial(&format!("sip:u@{}", kamailio.address()))?;
+            std::thread::sleep(Duration::from_millis(4000));
+            baresip.hang_up()?;
+            callbot.wait_call(seconds(5))?;
+            baresip.quit()?;
+            let tone = Sound::read(&baresip.heard()?)?.find_tone(440.0)?;
+            lab.say(format!("{digest:?}: baresip heard its own {tone}"));
+            tone.check(440.0, -20.0, 2000.0)?;
+
+            let status = callbot.terminate(seconds(10))?;
+            ensure!(status.success(), "callbot ended with {status}");
+            ensure!(
+                kamailio.registered("u").is_none(),
+                "callbot left its registration behind:\n{}",
+                kamailio.log()
+            );
+            Ok(())
+        },
+    );
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn registers_with_md5() {
+    registers("kamailio-md5", Digest::Md5, "udp");
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn registers_with_sha_256() {
+    registers("kamailio-sha256", Digest::Sha256, "udp");
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn registers_over_tcp() {
+    registers("kamailio-tcp", Digest::Sha256, "tcp");
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn a_wrong_password_registers_nobody() {
+    Lab::run(
+        "kamailio-wrong-password",
+        &[Peer::Callbot, Peer::Kamailio],
+        |lab| {
+            let kamailio = Kamailio::start(lab, Digest::Sha256, &[])?;
+            let (listen, account) = (
+                format!("udp://127.0.0.1:{}", lab.port()?),
+                format!("sip:u@{}", kamailio.address()),
+            );
+            let arguments = [
+                "echo",
+                "--listen",
+                &listen,
+                "--register",
+                &account,
+                "--password-env",
+                "CALLBOT_TEST_PASSWORD",
+            ];
+            let mut callbot = Callbot::start(
+                lab,
+                "callbot",
+                &arguments,
+                &[("CALLBOT_TEST_PASSWORD", "wrong")],
+            )?;
+            callbot.ready()?;
+            callbot.process().wait_until(
+                "complaint about the registration",
+                seconds(10),
+                |_, err| {
+                    let err = err.to_lowercase();
+                    err.contains("regist")
+                        && (err.contains("401")
+                            || err.contains("403")
+                            || err.contains("password")
+                            || err.contains("refused"))
+                },
+            )?;
+            ensure!(
+                kamailio.registered("u").is_none(),
+                "the registrar took a wrong password"
+            );
+            Ok(())
+        },
+    );
+}
