@@ -94,9 +94,11 @@ impl DtmfSender {
         matches!(self.state, State::Tone { .. } | State::Ending { .. })
     }
 
-    /// Leaves out every press that has not begun.
-    pub fn give_up_rest(&mut self) {
+    /// Leaves out every press that has not begun; `false` when there was none.
+    pub fn give_up_rest(&mut self) -> bool {
+        let left_out = !self.presses.is_empty();
         self.presses.clear();
+        left_out
     }
 
     /// What the next frame carries. `timestamp` is the frame's own, `frame_ms` its length.

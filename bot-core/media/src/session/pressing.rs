@@ -11,6 +11,8 @@ use crate::frame::FRAME_MS;
 struct Row {
     id: u64,
     sender: DtmfSender,
+    /// Presses were left out.
+    given_up: bool,
 }
 
 /// The digits that are being sent, and those that wait.
@@ -33,7 +35,11 @@ impl PressQueue {
         clock_rate: u32,
     ) {
         let sender = DtmfSender::new(presses, tone_ms, gap_ms, clock_rate);
-        self.rows.push_back(Row { id, sender });
+        self.rows.push_back(Row {
+            id,
+            sender,
+            given_up: false,
+        });
     }
 
     /// The event packet that takes the place of the next frame's audio: timestamp, marker and payload.
@@ -53,7 +59,7 @@ impl PressQueue {
                 Sending::Done => {
                     events.push(MediaEvent::DigitsSent {
                         id: row.id,
-                        complete: true,
+                        complete: !row.given_up,
                     });
                     self.rows.pop_front();
                 }
@@ -76,7 +82,7 @@ impl PressQueue {
                 return true;
             }
             let keep = row.sender.is_in_press();
-            row.sender.give_up_rest();
+            row.given_up |= row.sender.give_up_rest();
             if !keep {
                 events.push(MediaEvent::DigitsSent {
                     id,
