@@ -322,6 +322,11 @@ impl Baresip {
         }
     }
 
+    /// Ends it without a word to anyone, as a power cut would.
+    pub fn vanish(&mut self) {
+        self.process.kill();
+    }
+
     /// Ends it, which completes its recordings.
     ///
     /// # Errors

@@ -8,6 +8,7 @@
 //! - [`callbot`], [`sipp`], [`scenario`], [`baresip`], [`kamailio`]: the programs that are driven
 //! - [`capture`], [`rtp`], [`events`]: what crossed the wire, read and written as pcap
 //! - [`wav`]: what was heard, measured
+//! - [`mutate`]: messages spoilt at random, the same ones each time
 //!
 //! Invariants: nothing waits without a deadline; nothing here decodes SIP or RTP by callbot's own code, so that a fault in it cannot
 //! excuse itself.
@@ -18,6 +19,7 @@ pub mod capture;
 pub mod events;
 pub mod kamailio;
 pub mod lab;
+pub mod mutate;
 pub mod process;
 pub mod rtp;
 pub mod scenario;

@@ -229,8 +229,12 @@ impl Running {
             "sipp ended with {status}; it said:\n{}",
             self.process.last_words()
         );
-        let text = std::fs::read_to_string(&self.statistics)
-            .with_context(|| format!("read {}", self.statistics.display()))?;
+        let text = std::fs::read_to_string(&self.statistics).with_context(|| {
+            format!(
+                "sipp left no statistics; it said:\n{}",
+                self.process.last_words()
+            )
+        })?;
         Statistics::parse(&text)
     }
 }

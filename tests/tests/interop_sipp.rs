@@ -97,8 +97,7 @@ fn a_thousand_streams_come_back_identical_and_in_order() {
                 .rate(250)
                 .at_once(CALLS);
             let got = caller
-                .with("-min_rtp_port", 16_000)
-                .with("-max_rtp_port", 32_000)
+                .with("-mp", 16_000)
                 .with("-rtp_threadtasks", 50)
                 .run(lab, seconds(60))?;
             let cpu = callbot.process().cpu_seconds().unwrap_or_default();
