@@ -180,3 +180,26 @@ fn choose(groups: &[String], names: &[String]) -> (Vec<String>, Vec<String>) {
         filters,
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::choose;
+
+    #[test]
+    fn names_are_groups_or_filters() {
+        let groups = ["baresip", "sipp"].map(str::to_owned);
+        let pick = |names: &[&str]| {
+            choose(
+                &groups,
+                &names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>(),
+            )
+        };
+        assert_eq!(pick(&[]), (groups.to_vec(), vec![]));
+        assert_eq!(pick(&["sipp"]), (vec!["sipp".to_owned()], vec![]));
+        assert_eq!(
+            pick(&["sipp", "loss"]),
+            (vec!["sipp".to_owned()], vec!["loss".to_owned()])
+        );
+        assert_eq!(pick(&["loss"]), (groups.to_vec(), vec!["loss".to_owned()]));
+    }
+}
