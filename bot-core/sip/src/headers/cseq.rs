@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{HeaderError, HeaderName};
 use crate::message::Method;
-use crate::wire::{is_token, trim};
+use crate::wire::{cut_before, is_lws, is_token, trim};
 
 /// The number of a request within its Call-ID, and its method.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -25,9 +25,7 @@ impl CSeq {
     }
 
     fn read(value: &str) -> Result<Self, &'static str> {
-        let (number, method) = value
-            .split_once([' ', '\t'])
-            .ok_or("no method behind the number")?;
+        let (number, method) = cut_before(value, is_lws);
         let mut sum = 0u32;
         if number.is_empty() {
             return Err("no number");
@@ -42,6 +40,9 @@ impl CSeq {
                 .ok_or("the number does not fit 32 bits")?;
         }
         let method = trim(method);
+        if method.is_empty() {
+            return Err("no method behind the number");
+        }
         if !is_token(method.as_bytes()) {
             return Err("the method is not a token");
         }

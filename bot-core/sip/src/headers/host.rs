@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::wire::{cut_before, trim_end, trim_start};
+
 /// A host, borrowed from where it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Host<'a> {
@@ -34,19 +36,18 @@ impl<'a> Host<'a> {
                 .ok_or("the bracket of an ipv6 address is not closed")?;
             text.split_at_checked(end + 1).unwrap_or((text, ""))
         } else {
-            text.split_at_checked(text.find(':').unwrap_or(text.len()))
-                .unwrap_or((text, ""))
+            cut_before(text, |byte| byte == b':')
         };
-        let host = host.trim_end_matches([' ', '\t']);
+        let host = trim_end(host);
         check(host)?;
-        let rest = rest.trim_start_matches([' ', '\t']);
+        let rest = trim_start(rest);
         if rest.is_empty() {
             return Ok((Host { text: host }, None));
         }
         let port = rest
             .strip_prefix(':')
             .ok_or("something other than a port stands behind the host")?;
-        let port = port.trim_start_matches([' ', '\t']);
+        let port = trim_start(port);
         if port.is_empty() || port.len() > 8 || !port.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err("the port is not a number");
         }

@@ -5,9 +5,6 @@ use std::hash::{Hash, Hasher};
 
 use bytes::Bytes;
 
-/// The longest name that [`HeaderName::from_known`] can know, in bytes.
-const LONGEST: usize = 32;
-
 macro_rules! header_names {
     ($($variant:ident $canonical:literal $($lower:literal)|+;)*) => {
         /// The name of a header. Equality and hashing ignore case, as RFC 3261 section 7.3.1 wants.
@@ -21,18 +18,6 @@ macro_rules! header_names {
         }
 
         impl HeaderName {
-            /// The known name that `name` is, in any case and also in its compact form.
-            pub(crate) fn from_known(name: &[u8]) -> Option<HeaderName> {
-                let mut buffer = [0u8; LONGEST];
-                let lower = buffer.get_mut(..name.len())?;
-                lower.copy_from_slice(name);
-                lower.make_ascii_lowercase();
-                match &*lower {
-                    $($($lower)|+ => Some(HeaderName::$variant),)*
-                    _ => None,
-                }
-            }
-
             /// The name as it is written in a message: the canonical spelling, or what was received for an unknown one.
             pub fn as_bytes(&self) -> &[u8] {
                 match self {
@@ -41,6 +26,10 @@ macro_rules! header_names {
                 }
             }
         }
+
+        /// Every spelling of a known name, in lower case, with the canonical one.
+        const SPELLINGS: &[(&[u8], &str, HeaderName)] =
+            &[$($(($lower, $canonical, HeaderName::$variant),)+)*];
 
         /// Every known name with its canonical spelling.
         #[cfg(test)]
@@ -128,7 +117,62 @@ header_names! {
     Warning "Warning" b"warning";
 }
 
+/// Where in [`SPELLINGS`] a name is, by its [`hash`]; [`NONE`] where no known name is. No two names fall together.
+static PLACES: [u8; 1024] = match places(SEED) {
+    Some(places) => places,
+    None => panic!("seed() returns a seed under which no two names fall together"),
+};
+
+const NONE: u8 = u8::MAX;
+
+/// What makes [`hash`] perfect. The compiler finds it, so that names can be added above without further thought.
+const SEED: usize = seed();
+
+const fn seed() -> usize {
+    let mut seed = 0x9e37;
+    while places(seed).is_none() {
+        seed += 2;
+    }
+    seed
+}
+
+const fn places(seed: usize) -> Option<[u8; 1024]> {
+    let mut places = [NONE; 1024];
+    let mut index = 0;
+    while index < SPELLINGS.len() {
+        let place = hash(SPELLINGS[index].0, seed);
+        if places[place] != NONE {
+            return None;
+        }
+        places[place] = index as u8;
+        index += 1;
+    }
+    Some(places)
+}
+
+/// A number below 1024, from the length and three letters of a name. `name` must not be empty; its case does not matter.
+const fn hash(name: &[u8], seed: usize) -> usize {
+    let first = (name[0] | 0x20) as usize;
+    let middle = (name[name.len() / 2] | 0x20) as usize;
+    let last = (name[name.len() - 1] | 0x20) as usize;
+    let mixed = (((first * 31 + middle) * 31 + last) * 31 + name.len()).wrapping_mul(seed);
+    (mixed >> 6) & 1023
+}
+
 impl HeaderName {
+    /// The known name that `name` is, in any case and also in its compact form.
+    #[inline]
+    pub(crate) fn from_known(name: &[u8]) -> Option<HeaderName> {
+        if name.is_empty() {
+            return None;
+        }
+        let (spelling, canonical, known) =
+            SPELLINGS.get(usize::from(PLACES[hash(name, SEED)]))?;
+        // Nearly everyone writes the canonical spelling, and comparing that is one call of memcmp.
+        (canonical.as_bytes() == name || spelling.eq_ignore_ascii_case(name))
+            .then(|| known.clone())
+    }
+
     /// The name as text. Names are tokens and so always text; one that a program made otherwise is empty here.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(self.as_bytes()).unwrap_or_default()
@@ -146,9 +190,12 @@ impl From<&str> for HeaderName {
 impl PartialEq for HeaderName {
     #[inline]
     fn eq(&self, other: &Self) -> bool {
+        if std::mem::discriminant(self) != std::mem::discriminant(other) {
+            return false;
+        }
         match (self, other) {
             (HeaderName::Other(a), HeaderName::Other(b)) => a.eq_ignore_ascii_case(b),
-            _ => std::mem::discriminant(self) == std::mem::discriminant(other),
+            _ => true,
         }
     }
 }

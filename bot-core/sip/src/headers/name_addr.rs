@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::{HeaderError, HeaderName, Params};
 use crate::uri::{Uri, UriError};
-use crate::wire::trim;
+use crate::wire::{cut_at, cut_before, is_lws, trim, trim_end, trim_start};
 
 /// One `"Display Name" <uri>;params` value, or the bare `uri;params` form.
 ///
@@ -36,9 +36,7 @@ impl<'a> NameAddr<'a> {
         let Some(rest) = rest else {
             return Self::read_bare(value);
         };
-        let (uri, params) = rest
-            .split_once('>')
-            .ok_or("the angle bracket is not closed")?;
+        let (uri, params) = cut_at(rest, b'>').ok_or("the angle bracket is not closed")?;
         let uri = trim(uri);
         if uri.is_empty() {
             return Err("the address is empty");
@@ -51,18 +49,14 @@ impl<'a> NameAddr<'a> {
     }
 
     fn read_bare(value: &'a str) -> Result<Self, &'static str> {
-        let (uri, params) = value
-            .split_at_checked(value.find(';').unwrap_or(value.len()))
-            .unwrap_or((value, ""));
-        let uri = uri.trim_end_matches([' ', '\t']);
+        let (uri, params) = cut_before(value, |byte| byte == b';');
+        let uri = trim_end(uri);
         if uri.is_empty() {
             return Err("the address is empty");
         }
-        if uri.contains([' ', '\t', '"', '>']) {
-            return Err("the address has characters that it may not have");
-        }
-        if uri.contains(['?', ',']) {
-            return Err("an address with a comma or a question mark must stand in angle brackets");
+        // RFC 3261 section 20: an address with one of these must stand in angle brackets.
+        if uri.bytes().any(|byte| matches!(byte, b'?' | b',') || is_lws(byte)) {
+            return Err("an address with a comma, a question mark or a space must stand in angle brackets");
         }
         Ok(NameAddr {
             display_name: None,
@@ -120,29 +114,20 @@ type NameAndRest<'a> = (Option<Cow<'a, str>>, Option<&'a str>);
 fn read_display_name(value: &str) -> Result<NameAndRest<'_>, &'static str> {
     if let Some(quoted) = value.strip_prefix('"') {
         let (name, rest) = read_quoted(quoted)?;
-        let rest = rest.trim_start_matches([' ', '\t']);
+        let rest = trim_start(rest);
         let rest = rest
             .strip_prefix('<')
             .ok_or("no angle bracket behind the quoted name")?;
         return Ok((Some(name).filter(|name| !name.is_empty()), Some(rest)));
     }
-    match value.split_once('<') {
-        None => Ok((None, None)),
-        Some((name, _)) if name.contains(['"', ';', '>']) => {
-            // A parameter of the bare form may hold a bracket in quotes; anything else here is out of place.
-            if name.contains(';') && !name.contains('>') {
-                Ok((None, None))
-            } else {
-                Err("a quote stands inside a name without quotes")
-            }
-        }
-        Some((name, rest)) => {
+    let (name, rest) = cut_before(value, |byte| matches!(byte, b'<' | b';' | b'"' | b'>'));
+    match rest.strip_prefix('<') {
+        Some(rest) => {
             let name = trim(name);
-            Ok((
-                (!name.is_empty()).then_some(Cow::Borrowed(name)),
-                Some(rest),
-            ))
+            Ok(((!name.is_empty()).then_some(Cow::Borrowed(name)), Some(rest)))
         }
+        None if rest.is_empty() || rest.starts_with(';') => Ok((None, None)),
+        None => Err("a quote or bracket is out of place in front of the address"),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::wire::{is_token, trim};
+use crate::wire::{cut_at, is_lws, is_token_byte, trim, trim_end};
 
 /// The parameters of a header value, borrowed from it and known to be well-formed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,20 +39,7 @@ impl<'a> Params<'a> {
         if !raw.is_empty() && !raw.starts_with(';') {
             return Err("something other than a parameter stands behind the value");
         }
-        let mut rest = raw;
-        while let Some((segment, behind)) = next_segment(rest)? {
-            rest = behind;
-            if trim(segment).is_empty() {
-                if rest.is_empty() {
-                    break;
-                }
-                return Err("a parameter is empty");
-            }
-            let param = Param::read(segment);
-            if !is_token(param.name.as_bytes()) {
-                return Err("the name of a parameter is not a token");
-            }
-        }
+        check(raw.as_bytes())?;
         Ok(Params { raw })
     }
 
@@ -70,9 +57,11 @@ impl<'a> Params<'a> {
     pub fn iter(&self) -> impl Iterator<Item = Param<'a>> + use<'a> {
         let mut rest = self.raw;
         std::iter::from_fn(move || {
-            let (segment, behind) = next_segment(rest).ok().flatten()?;
-            rest = behind;
-            (!trim(segment).is_empty()).then(|| Param::read(segment))
+            let behind = rest.get(1..)?;
+            let (segment, after) = behind.split_at_checked(segment_end(behind.as_bytes()))?;
+            rest = after;
+            let segment = trim(segment);
+            (!segment.is_empty()).then(|| Param::read(segment))
         })
     }
 
@@ -100,46 +89,85 @@ impl fmt::Display for Params<'_> {
 
 impl<'a> Param<'a> {
     fn read(segment: &'a str) -> Self {
-        match segment.split_once('=') {
-            None => Param {
-                name: trim(segment),
-                value: None,
-                quoted: false,
-            },
-            Some((name, value)) => {
-                let value = trim(value);
-                let inner = value
-                    .strip_prefix('"')
-                    .and_then(|value| value.strip_suffix('"'));
-                Param {
-                    name: trim(name),
-                    value: Some(inner.unwrap_or(value)),
-                    quoted: inner.is_some(),
-                }
-            }
-        }
+        let Some((name, value)) = cut_at(segment, b'=') else {
+            return Param { name: segment, value: None, quoted: false };
+        };
+        let value = trim(value);
+        let inner = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+        Param { name: trim_end(name), value: Some(inner.unwrap_or(value)), quoted: inner.is_some() }
     }
 }
 
-/// Splits `;segment` off the front of `text`. Semicolons in quoted strings belong to the segment.
-fn next_segment(text: &str) -> Result<Option<(&str, &str)>, &'static str> {
-    let Some(text) = text.strip_prefix(';') else {
-        return Ok(None);
+/// Whether `raw` is `*(SEMI token [EQUAL value])`, where a value is anything but a semicolon outside of quotes.
+fn check(raw: &[u8]) -> Result<(), &'static str> {
+    let skip_lws = |mut at: usize| {
+        while raw.get(at).is_some_and(|byte| is_lws(*byte)) {
+            at += 1;
+        }
+        at
     };
-    let bytes = text.as_bytes();
-    let mut quoted = false;
     let mut at = 0;
+    while at < raw.len() {
+        // `at` is at a semicolon here: the first byte is one, and a segment ends at the next one.
+        let name = skip_lws(at + 1);
+        if name == raw.len() && at > 0 {
+            return Ok(());
+        }
+        let name_len = raw.get(name..).unwrap_or_default().iter().take_while(|byte| is_token_byte(**byte)).count();
+        if name_len == 0 {
+            return Err("a parameter has no name that is a token");
+        }
+        at = skip_lws(name + name_len);
+        match raw.get(at) {
+            None | Some(b';') => continue,
+            Some(b'=') => {}
+            Some(_) => return Err("the name of a parameter is not a token"),
+        }
+        let value = raw.get(at + 1..).unwrap_or_default();
+        let len = segment_end(value);
+        if len == value.len() && quote_open(value) {
+            return Err("a quoted string in the parameters is not closed");
+        }
+        at += 1 + len;
+    }
+    Ok(())
+}
+
+/// Where the parameter at the front of `bytes` ends: the index of its semicolon, or the length.
+fn segment_end(bytes: &[u8]) -> usize {
+    match bytes.iter().position(|byte| matches!(byte, b';' | b'"')) {
+        None => bytes.len(),
+        Some(at) if bytes[at] == b';' => at,
+        Some(at) => quoted_segment_end(bytes, at),
+    }
+}
+
+/// [`segment_end`] when there is a quote, at index `at`.
+fn quoted_segment_end(bytes: &[u8], mut at: usize) -> usize {
+    let mut quoted = false;
     while let Some(&byte) = bytes.get(at) {
         match byte {
-            b'\\' if quoted => at += 1,
+            b';' if !quoted => return at,
             b'"' => quoted = !quoted,
-            b';' if !quoted => break,
+            b'\\' if quoted => at += 1,
             _ => {}
         }
         at += 1;
     }
-    if quoted {
-        return Err("a quoted string in the parameters is not closed");
+    bytes.len()
+}
+
+/// Whether `bytes` ends inside a quoted string.
+fn quote_open(bytes: &[u8]) -> bool {
+    let mut quoted = false;
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            b'"' => quoted = !quoted,
+            b'\\' if quoted => at += 1,
+            _ => {}
+        }
+        at += 1;
     }
-    Ok(text.split_at_checked(at).or(Some((text, ""))))
+    quoted
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::host::{Host, parse_ip};
 use super::{HeaderError, HeaderName, Params};
-use crate::wire::{is_token, trim};
+use crate::wire::{cut_at, cut_before, is_lws, is_token, trim, trim_end, trim_start};
 
 /// One Via value: where a response goes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,22 +33,19 @@ impl<'a> Via<'a> {
 
     fn read(value: &'a str) -> Result<Self, &'static str> {
         let value = trim(value);
-        let (name, rest) = value.split_once('/').ok_or("no protocol")?;
-        let (version, rest) = rest.split_once('/').ok_or("no transport")?;
+        let (sent, params) = cut_before(value, |byte| byte == b';');
+        let sent = trim_end(sent);
+        let (name, rest) = cut_at(sent, b'/').ok_or("no protocol")?;
+        let (version, rest) = cut_at(rest, b'/').ok_or("no transport")?;
         // The grammar lets any token stand here, and a request of another version must be answered to its Via.
-        if !is_token(trim(name).as_bytes()) || !is_token(trim(version).as_bytes()) {
+        if !is_token(trim_end(name).as_bytes()) || !is_token(trim(version).as_bytes()) {
             return Err("the protocol is not like SIP/2.0");
         }
-        let rest = rest.trim_start_matches([' ', '\t']);
-        let (protocol, rest) = rest
-            .split_once([' ', '\t'])
-            .ok_or("no host behind the transport")?;
+        let (protocol, sent_by) = cut_before(trim_start(rest), is_lws);
         if !is_token(protocol.as_bytes()) {
             return Err("the transport is not a token");
         }
-        let (sent_by, params) = split_at(rest, rest.find(';'));
-        let (host, port) = Host::split_port(trim(sent_by))?;
-        let sent = trim(split_at(value, value.find(';')).0);
+        let (host, port) = Host::split_port(trim_start(sent_by))?;
         Ok(Via { protocol, host, port, params: Params::parse(params)?, sent })
     }
 
@@ -100,9 +97,4 @@ impl fmt::Display for Via<'_> {
         f.write_str(self.sent)?;
         fmt::Display::fmt(&self.params, f)
     }
-}
-
-/// `text` cut at a byte index that a search in it found, or whole.
-fn split_at(text: &str, index: Option<usize>) -> (&str, &str) {
-    index.and_then(|index| text.split_at_checked(index)).unwrap_or((text, ""))
 }

@@ -6,6 +6,17 @@ use super::{Scheme, UriError};
 use crate::headers::Host;
 use crate::wire::{MAX_MESSAGE_BYTES, percent_decode};
 
+/// For each byte, whether it may stand in any URI. Bytes above ASCII are let pass: user parts with them are in use.
+const ALLOWED: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = byte > 0x20 && byte != 0x7f && !matches!(byte as u8, b'<' | b'>' | b'"');
+        byte += 1;
+    }
+    table
+};
+
 /// Byte offsets of the parts in the text.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parts {
@@ -27,10 +38,7 @@ impl Parts {
         if bytes.len() > MAX_MESSAGE_BYTES {
             return Err(UriError::TooLong);
         }
-        if bytes
-            .iter()
-            .any(|byte| *byte <= b' ' || matches!(byte, 0x7f | b'<' | b'>' | b'"'))
-        {
+        if !bytes.iter().all(|byte| ALLOWED[usize::from(*byte)]) {
             return Err(UriError::Character);
         }
         let scheme = memchr::memchr(b':', bytes).ok_or(UriError::Scheme)?;

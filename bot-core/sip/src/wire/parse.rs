@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::error::{ParseError, ParseErrorKind};
 use super::limits::{MAX_HEADER_LINES, MAX_MESSAGE_BYTES};
-use super::scan::{is_token, is_token_byte, trim_bytes};
+use super::scan::{is_lws, is_token, is_token_byte, trim_bytes};
 use crate::headers::{Header, HeaderName, Headers};
 use crate::message::{Message, Method, Request, Response, StatusCode};
 use crate::uri::Uri;
@@ -292,33 +292,29 @@ impl Section {
                 return;
             }
             let folded = matches!(source.get(next), Some(b' ' | b'\t'));
-            match split_name(&source[at..end]) {
+            match split_name(source, at, end) {
                 None if folded => {
                     next = self.skip_folds(source, next);
                     self.fail("no name and colon");
                 }
                 None => self.fail("no name and colon"),
                 Some((name, colon)) => {
-                    let name_range = at..at + name;
                     let value = if folded {
                         let (value, behind) = self.unfold(source, at + colon + 1, end, next);
                         next = behind;
                         value
                     } else {
-                        let raw = &source[at + colon + 1..end];
-                        let value = trim_bytes(raw);
-                        source.slice_ref(value)
+                        let (start, end) = trimmed(source, at + colon + 1, end);
+                        source.slice(start..end)
                     };
-                    self.push(source, name_range, value);
+                    self.push(name, value);
                 }
             }
             at = next;
         }
     }
 
-    fn push(&mut self, source: &Bytes, name: std::ops::Range<usize>, value: Bytes) {
-        let name = HeaderName::from_known(&source[name.clone()])
-            .unwrap_or_else(|| HeaderName::Other(source.slice(name)));
+    fn push(&mut self, name: HeaderName, value: Bytes) {
         if name == HeaderName::ContentLength {
             self.content_length = self.content_length.and(&value);
         }
@@ -381,12 +377,29 @@ fn skip_line(bytes: &[u8], from: usize) -> usize {
         .map_or(bytes.len(), |found| from + found + 1)
 }
 
-/// The length of the name that `line` starts with and the index of its colon, LWS between them passed over.
-fn split_name(line: &[u8]) -> Option<(usize, usize)> {
-    let colon = line.iter().position(|byte| *byte == b':')?;
-    let mut name = colon;
-    while name > 0 && matches!(line[name - 1], b' ' | b'\t') {
-        name -= 1;
+/// The name that the line from `start` to `end` begins with, LWS in front of its colon passed over, and the index of that
+/// colon in the line.
+fn split_name(source: &Bytes, start: usize, end: usize) -> Option<(HeaderName, usize)> {
+    let line = &source[start..end];
+    let colon = memchr::memchr(b':', line)?;
+    if let Some(known) = HeaderName::from_known(&line[..colon]) {
+        return Some((known, colon));
     }
-    is_token(&line[..name]).then_some((name, colon))
+    let (_, name) = trimmed(line, 0, colon);
+    if !is_token(&line[..name]) {
+        return None;
+    }
+    let known = HeaderName::from_known(&line[..name]);
+    Some((known.unwrap_or_else(|| HeaderName::Other(source.slice(start..start + name))), colon))
+}
+
+/// The range from `start` to `end` without the spaces and tabs at both ends.
+fn trimmed(bytes: &[u8], mut start: usize, mut end: usize) -> (usize, usize) {
+    while start < end && is_lws(bytes[start]) {
+        start += 1;
+    }
+    while start < end && is_lws(bytes[end - 1]) {
+        end -= 1;
+    }
+    (start, end)
 }

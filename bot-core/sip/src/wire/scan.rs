@@ -30,10 +30,53 @@ pub(crate) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|byte| is_token_byte(*byte))
 }
 
+/// Whether `byte` is a space or a tab: all the white space that is left in a value once it is unfolded.
+#[inline]
+pub(crate) fn is_lws(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
 /// `text` without the spaces and tabs at both ends. Folds are gone by the time that this is called.
 #[inline]
 pub(crate) fn trim(text: &str) -> &str {
-    text.trim_matches([' ', '\t'])
+    match text.as_bytes() {
+        // Most texts that come here were trimmed before; char patterns would be slow to find that out.
+        [b' ' | b'\t', ..] | [.., b' ' | b'\t'] => text.trim_matches([' ', '\t']),
+        _ => text,
+    }
+}
+
+/// `text` without the spaces and tabs in front.
+#[inline]
+pub(crate) fn trim_start(text: &str) -> &str {
+    match text.as_bytes() {
+        [b' ' | b'\t', ..] => text.trim_start_matches([' ', '\t']),
+        _ => text,
+    }
+}
+
+/// `text` without the spaces and tabs behind.
+#[inline]
+pub(crate) fn trim_end(text: &str) -> &str {
+    match text.as_bytes() {
+        [.., b' ' | b'\t'] => text.trim_end_matches([' ', '\t']),
+        _ => text,
+    }
+}
+
+/// `text` cut in front of the first byte that `wanted` accepts, or whole and empty when there is none. `wanted` must
+/// accept ASCII alone, so that the cut is between characters.
+#[inline]
+pub(crate) fn cut_before(text: &str, wanted: impl Fn(u8) -> bool) -> (&str, &str) {
+    let at = text.bytes().position(wanted).unwrap_or(text.len());
+    text.split_at_checked(at).unwrap_or((text, ""))
+}
+
+/// `text` in front of and behind its first `byte`, which must be ASCII; `None` when it has none.
+#[inline]
+pub(crate) fn cut_at(text: &str, byte: u8) -> Option<(&str, &str)> {
+    let at = text.bytes().position(|other| other == byte)?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
 }
 
 /// As [`trim`], for bytes that need not be text.
