@@ -1,0 +1,58 @@
+//! What happens in a call, for those who want to watch it.
+
+use std::time::Duration;
+
+use super::HangupCause;
+
+/// One event of a call. Events are opt-in: a bot's linear body needs none.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum CallEvent {
+    /// A provisional response came: 180 rings, 183 says more.
+    Progress {
+        /// The status, 101 to 199.
+        status: u16,
+    },
+    /// The call is established: answered and acknowledged.
+    Answered,
+    /// The first RTP packet of the far end came.
+    MediaStarted,
+    /// A key went down.
+    DigitStarted {
+        /// `0`-`9`, `*`, `#`, `A`-`D`.
+        digit: char,
+    },
+    /// A key came up.
+    DigitEnded {
+        /// `0`-`9`, `*`, `#`, `A`-`D`.
+        digit: char,
+        /// How long it was pressed.
+        duration: Duration,
+    },
+    /// The far end began or ceased to speak.
+    Voice {
+        /// Whether it speaks now.
+        speaking: bool,
+    },
+    /// The far end put the call on hold, or took it off.
+    Held {
+        /// Whether it is on hold now.
+        held: bool,
+    },
+    /// No RTP came for a while; the sentence names the likely cause.
+    MediaLost {
+        /// For example "no RTP for 10 s: the SDP says 10.0.0.5:4000, packets come from 203.0.113.9:6000".
+        text: String,
+    },
+    /// RTP came again.
+    MediaResumed,
+    /// An INFO that bore no digit (RFC 6086).
+    Info {
+        /// Its Content-Type.
+        content_type: String,
+        /// Its body, as it came.
+        body: Vec<u8>,
+    },
+    /// The last event.
+    Ended(HangupCause),
+}

@@ -1,0 +1,36 @@
+//! One telephone call: its state, and the handles that a bot holds on it.
+//!
+//! [`Shared`] is the call. The signalling task and the media threads tell it
+//! what happened ([`Shared::on_signal`], [`Shared::on_media`]); both are
+//! synchronous and short, so that no queue of events stands between a packet
+//! and the bot that waits for it. Handles ([`IncomingCall`], [`OutgoingCall`],
+//! [`EarlyCall`], [`Call`]) wait for what these change.
+
+mod active;
+mod audio;
+mod cause;
+mod dtmf;
+mod early;
+mod event;
+mod gather;
+mod incoming;
+pub(crate) mod negotiate;
+mod outgoing;
+mod playback;
+mod recording;
+mod shared;
+
+pub use active::Call;
+pub use audio::{AudioIn, AudioOut};
+pub use cause::{Cause, HangupCause, Party};
+pub use dtmf::{DtmfMethod, SendDtmf};
+pub use early::EarlyCall;
+pub use event::CallEvent;
+pub use gather::{Gather, Gathered};
+pub use incoming::{Answer, IncomingCall};
+pub use outgoing::{Dial, OutgoingCall};
+pub use playback::{Play, PlayEnd, Playback};
+pub use recording::{Record, RecordEnd, Recorded, Recording};
+
+pub(crate) use outgoing::DialRequest;
+pub(crate) use shared::{Guard, Phase, Shared};

@@ -1,0 +1,212 @@
+//! A call that we place.
+
+use std::future::IntoFuture;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+
+use super::recording::Record;
+use super::{Call, CallEvent, Guard, HangupCause, Phase, Shared};
+use crate::endpoint::EndpointShared;
+use crate::error::{Error, Result};
+use crate::signalling::{CallInfo, sip};
+
+/// What a call is placed with.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DialRequest {
+    pub(crate) uri: String,
+    pub(crate) from: Option<String>,
+    pub(crate) from_display: Option<String>,
+    pub(crate) account: Option<String>,
+    pub(crate) credentials: Option<(String, String)>,
+    pub(crate) proxy: Option<String>,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) follow_redirects: bool,
+}
+
+/// A call about to be placed; await it for the answered [`Call`], or
+/// [`start`](Dial::start) it for an [`OutgoingCall`] that rings.
+///
+/// Dropping the future gives the call up (CANCEL).
+#[must_use = "a call is placed when this is awaited or started"]
+#[derive(Debug)]
+pub struct Dial {
+    endpoint: Arc<EndpointShared>,
+    request: DialRequest,
+    timeout: Option<Duration>,
+}
+
+impl Dial {
+    pub(crate) fn new(endpoint: Arc<EndpointShared>, uri: String) -> Self {
+        Self {
+            endpoint,
+            request: DialRequest {
+                uri,
+                follow_redirects: true,
+                ..DialRequest::default()
+            },
+            timeout: None,
+        }
+    }
+
+    /// The caller's URI; the account's, or `sip:callbot@` our address, by default.
+    pub fn from(mut self, uri: impl Into<String>) -> Self {
+        self.request.from = Some(uri.into());
+        self
+    }
+
+    /// The caller's display name.
+    pub fn display_name(mut self, name: impl Into<String>) -> Self {
+        self.request.from_display = Some(name.into());
+        self
+    }
+
+    /// The account to call from, by its address of record. Without it, it is
+    /// the account whose domain is called.
+    pub fn account(mut self, aor: impl Into<String>) -> Self {
+        self.request.account = Some(aor.into());
+        self
+    }
+
+    /// User name and password for a challenge (401, 407).
+    pub fn credentials(mut self, username: impl Into<String>, password: impl Into<String>) -> Self {
+        self.request.credentials = Some((username.into(), password.into()));
+        self
+    }
+
+    /// Sends the INVITE there, whatever the URI's host says.
+    pub fn proxy(mut self, uri: impl Into<String>) -> Self {
+        self.request.proxy = Some(uri.into());
+        self
+    }
+
+    /// Adds a header to the INVITE.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.request.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Whether a 3xx is followed; it is by default.
+    pub fn follow_redirects(mut self, follow: bool) -> Self {
+        self.request.follow_redirects = follow;
+        self
+    }
+
+    /// Gives up when there is no answer in this time; for as long as it rings
+    /// (3 minutes at most) by default.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Places the call and returns as soon as the INVITE is out.
+    ///
+    /// # Errors
+    /// [`Error::Uri`] when the URI cannot be called, [`Error::Exhausted`] when
+    /// there is no room for another call.
+    pub async fn start(self) -> Result<OutgoingCall> {
+        let shared = sip::place(&self.endpoint, self.request).await?;
+        let guard = Arc::new(Guard(shared.clone()));
+        Ok(OutgoingCall {
+            shared,
+            guard,
+            timeout: self.timeout,
+        })
+    }
+}
+
+impl IntoFuture for Dial {
+    type Output = Result<Call>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Result<Call>> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.start().await?.answered().await })
+    }
+}
+
+/// A call that we placed and that is not answered yet. Dropping it gives it
+/// up (CANCEL).
+#[derive(Debug)]
+pub struct OutgoingCall {
+    shared: Arc<Shared>,
+    guard: Arc<Guard>,
+    timeout: Option<Duration>,
+}
+
+impl OutgoingCall {
+    /// Who calls whom.
+    pub fn info(&self) -> &CallInfo {
+        &self.shared.info
+    }
+
+    /// Waits for a provisional response and gives its status: 180 rings, 183
+    /// says more and usually bears early media. Cancel safe.
+    ///
+    /// # Errors
+    /// [`Error::HungUp`] when the call is refused before one came; an answer
+    /// without one gives 200.
+    pub async fn ringing(&self) -> Result<u16> {
+        let mut phase = self.shared.phase();
+        let reached = phase
+            .wait_for(|phase| !matches!(phase, Phase::Trying))
+            .await
+            .map_err(|_| Error::Closed)?
+            .clone();
+        match reached {
+            Phase::Ringing(status) => Ok(status),
+            Phase::Ended(cause) => Err(Error::HungUp(cause)),
+            _ => Ok(200),
+        }
+    }
+
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    /// [`Error::HungUp`] with the cause when it is refused or not answered.
+    pub async fn answered(self) -> Result<Call> {
+        let wait = async {
+            let mut phase = self.shared.phase();
+            let reached = phase
+                .wait_for(|phase| matches!(phase, Phase::Established | Phase::Ended(_)))
+                .await
+                .map_err(|_| Error::Closed)?
+                .clone();
+            match reached {
+                Phase::Ended(cause) => Err(Error::HungUp(cause)),
+                _ => Ok(()),
+            }
+        };
+        match self.timeout {
+            None => wait.await?,
+            Some(timeout) => match tokio::time::timeout(timeout, wait).await {
+                Ok(result) => result?,
+                Err(_) => {
+                    return Err(Error::HungUp(HangupCause::new(
+                        super::Cause::NoAnswer,
+                        super::Party::Local,
+                        format!("no answer within {} s", timeout.as_secs_f32()),
+                    )));
+                }
+            },
+        }
+        Ok(Call::new(self.shared, self.guard))
+    }
+
+    /// Records from now on, early media included.
+    pub fn record(&self, name: impl Into<String>) -> Record {
+        Record::new(self.shared.clone(), name.into())
+    }
+
+    /// Events from now on.
+    pub fn events(&self) -> broadcast::Receiver<CallEvent> {
+        self.shared.events()
+    }
+
+    /// Gives the call up (CANCEL) and waits for its end.
+    pub async fn cancel(self) -> HangupCause {
+        self.shared.finish();
+        self.shared.ended().await
+    }
+}

@@ -1,0 +1,397 @@
+//! The media sweep and its two hosts.
+//!
+//! A [`Sweep`] serves many [`MediaSession`]s. Time is cut into slices of 5 ms:
+//! each slice serves the sessions that pass packets through, and a quarter of
+//! the rest, so that every session ticks once in 20 ms. Deadlines are
+//! `start + n * 5 ms`, never `now + 5 ms`, so that lateness does not add up.
+//!
+//! The same sweep runs on operating-system threads over sockets, and as a task
+//! over the in-memory network, where a test may have paused the clock.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use callbot_media::Now;
+use callbot_media::sdp::Negotiated;
+use callbot_media::session::{Channel, Command, MediaEvent, MediaSession, Statistics};
+use tokio::sync::{mpsc, oneshot};
+
+use super::clock::Clock;
+use super::socket::{MediaSocket, ReceiveBuffer};
+
+/// Length of a slice; four make a frame.
+const SLICE: Duration = Duration::from_millis(5);
+/// Slices in a frame.
+const PHASES: u64 = 4;
+/// Commands that wait for one host thread.
+const QUEUE: usize = 4096;
+/// A host that is later than this gives the missed slices up.
+const GIVE_UP: u32 = 40;
+/// Datagrams read of one socket in one slice, so that a flood on one call
+/// cannot starve the others.
+const BURST: usize = 64;
+
+/// Where media sessions live. Clones are the same host.
+#[derive(Clone)]
+pub(crate) struct MediaHost {
+    workers: Arc<[Worker]>,
+}
+
+struct Worker {
+    queue: mpsc::Sender<ToSweep>,
+    load: Arc<AtomicUsize>,
+}
+
+/// A handle on one session in a host. Dropping it closes the session.
+pub(crate) struct MediaHandle {
+    id: u64,
+    queue: mpsc::Sender<ToSweep>,
+}
+
+/// A session with its sockets and the place its events go to.
+pub(crate) struct Leg {
+    pub(crate) session: MediaSession,
+    pub(crate) socket: MediaSocket,
+    pub(crate) events: Box<dyn FnMut(FromSweep) + Send>,
+}
+
+/// What a worker tells the owner of a session.
+pub(crate) enum FromSweep {
+    Event(MediaEvent),
+    /// The session was closed; its last figures.
+    Closed(Box<Statistics>),
+}
+
+enum ToSweep {
+    Add(u64, Box<Leg>),
+    Apply(u64, Box<Negotiated>),
+    Command(u64, Command),
+    Statistics(u64, oneshot::Sender<Statistics>),
+    Close(u64),
+}
+
+/// The media host takes no more commands: it is overloaded, or gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the media threads are overloaded: lower --max-calls or add cores")]
+pub(crate) struct Overloaded;
+
+impl MediaHost {
+    /// A host of `threads` operating-system threads.
+    pub(crate) fn threads(threads: usize, clock: &Clock) -> std::io::Result<Self> {
+        let mut workers = Vec::new();
+        for n in 0..threads.max(1) {
+            let (queue, commands) = mpsc::channel(QUEUE);
+            let load = Arc::new(AtomicUsize::new(0));
+            let sweep = Sweep::new(load.clone());
+            let clock = clock.clone();
+            std::thread::Builder::new()
+                .name(format!("media-{n}"))
+                .spawn(move || run_thread(sweep, commands, &clock))?;
+            workers.push(Worker { queue, load });
+        }
+        Ok(Self {
+            workers: workers.into(),
+        })
+    }
+
+    /// A host that is one task of the current runtime, driven by its clock.
+    pub(crate) fn task() -> Self {
+        let (queue, commands) = mpsc::channel(QUEUE);
+        let load = Arc::new(AtomicUsize::new(0));
+        // The wall time of a run in memory is fixed, so that runs repeat.
+        let clock = Clock::starting_at(super::memory::epoch());
+        tokio::spawn(run_task(Sweep::new(load.clone()), commands, clock));
+        Self {
+            workers: [Worker { queue, load }].into(),
+        }
+    }
+
+    /// Hands a session to the least loaded worker.
+    pub(crate) fn add(&self, leg: Leg) -> Result<MediaHandle, Overloaded> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let worker = self
+            .workers
+            .iter()
+            .min_by_key(|worker| worker.load.load(Ordering::Relaxed))
+            .ok_or(Overloaded)?;
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        worker
+            .queue
+            .try_send(ToSweep::Add(id, Box::new(leg)))
+            .map_err(|_| Overloaded)?;
+        worker.load.fetch_add(1, Ordering::Relaxed);
+        Ok(MediaHandle {
+            id,
+            queue: worker.queue.clone(),
+        })
+    }
+}
+
+impl MediaHandle {
+    pub(crate) fn command(&self, command: Command) -> Result<(), Overloaded> {
+        self.send(ToSweep::Command(self.id, command))
+    }
+
+    pub(crate) fn apply(&self, negotiated: Negotiated) -> Result<(), Overloaded> {
+        self.send(ToSweep::Apply(self.id, Box::new(negotiated)))
+    }
+
+    /// Figures as of now; `None` when the session is gone. Cancel safe.
+    pub(crate) fn statistics(&self) -> impl Future<Output = Option<Statistics>> + Send + use<> {
+        let (reply, answer) = oneshot::channel();
+        let asked = self.send(ToSweep::Statistics(self.id, reply));
+        async move {
+            asked.ok()?;
+            answer.await.ok()
+        }
+    }
+
+    fn send(&self, message: ToSweep) -> Result<(), Overloaded> {
+        self.queue.try_send(message).map_err(|_| Overloaded)
+    }
+}
+
+impl Drop for MediaHandle {
+    fn drop(&mut self) {
+        if let Err(mpsc::error::TrySendError::Full(message)) =
+            self.queue.try_send(ToSweep::Close(self.id))
+        {
+            // A close must not be lost: it frees ports and ends recordings.
+            let queue = self.queue.clone();
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                runtime.spawn(async move { queue.send(message).await });
+            }
+        }
+    }
+}
+
+fn run_thread(mut sweep: Sweep, mut commands: mpsc::Receiver<ToSweep>, clock: &Clock) {
+    loop {
+        if sweep.legs.is_empty() {
+            // With nothing to serve the thread sleeps until it is given something.
+            let Some(first) = commands.blocking_recv() else {
+                return;
+            };
+            sweep.restart(clock.now().instant);
+            sweep.take(first, clock.now());
+        }
+        loop {
+            match commands.try_recv() {
+                Ok(message) => sweep.take(message, clock.now()),
+                Err(mpsc::error::TryRecvError::Empty) => break,
+                Err(mpsc::error::TryRecvError::Disconnected) if sweep.legs.is_empty() => return,
+                Err(mpsc::error::TryRecvError::Disconnected) => break,
+            }
+        }
+        sweep.run_due(clock);
+        let wait = sweep
+            .next_deadline()
+            .saturating_duration_since(clock.now().instant);
+        if !wait.is_zero() {
+            std::thread::sleep(wait);
+        }
+    }
+}
+
+async fn run_task(mut sweep: Sweep, mut commands: mpsc::Receiver<ToSweep>, clock: Clock) {
+    loop {
+        if sweep.legs.is_empty() {
+            let Some(first) = commands.recv().await else {
+                return;
+            };
+            sweep.restart(clock.now().instant);
+            sweep.take(first, clock.now());
+        }
+        let deadline = sweep.next_deadline();
+        tokio::select! {
+            biased;
+            message = commands.recv() => match message {
+                Some(message) => sweep.take(message, clock.now()),
+                None => return,
+            },
+            () = tokio::time::sleep_until(deadline.into()) => sweep.run_due(&clock),
+        }
+    }
+}
+
+/// The sessions of one worker, and the slice that is due next.
+struct Sweep {
+    legs: Vec<Slot>,
+    start: Instant,
+    next_slice: u64,
+    load: Arc<AtomicUsize>,
+    buffer: ReceiveBuffer,
+}
+
+struct Slot {
+    id: u64,
+    phase: u64,
+    leg: Box<Leg>,
+}
+
+impl Sweep {
+    fn new(load: Arc<AtomicUsize>) -> Self {
+        Self {
+            legs: Vec::new(),
+            start: Instant::now(),
+            next_slice: 0,
+            load,
+            buffer: ReceiveBuffer::new(),
+        }
+    }
+
+    fn restart(&mut self, now: Instant) {
+        self.start = now;
+        self.next_slice = 0;
+    }
+
+    fn deadline(&self, slice: u64) -> Instant {
+        self.start + SLICE * u32::try_from(slice % u64::from(u32::MAX)).unwrap_or(u32::MAX)
+    }
+
+    /// When there is work again: the next slice that serves any session.
+    fn next_deadline(&self) -> Instant {
+        let passing = self
+            .legs
+            .iter()
+            .any(|slot| slot.leg.session.passes_packets());
+        let idle = if passing {
+            0
+        } else {
+            (0..PHASES)
+                .find(|n| {
+                    let phase = (self.next_slice + n) % PHASES;
+                    self.legs.iter().any(|slot| slot.phase == phase)
+                })
+                .unwrap_or(0)
+        };
+        self.deadline(self.next_slice + idle)
+    }
+
+    fn take(&mut self, message: ToSweep, now: Now) {
+        match message {
+            ToSweep::Add(id, leg) => {
+                let phase = self.lightest_phase();
+                self.legs.push(Slot { id, phase, leg });
+            }
+            ToSweep::Close(id) => {
+                if let Some(index) = self.legs.iter().position(|slot| slot.id == id) {
+                    let mut slot = self.legs.swap_remove(index);
+                    slot.leg.session.command(now, Command::Close);
+                    slot.flush();
+                    let statistics = slot.leg.session.statistics();
+                    (slot.leg.events)(FromSweep::Closed(Box::new(statistics)));
+                    self.load.fetch_sub(1, Ordering::Relaxed);
+                }
+            }
+            ToSweep::Apply(id, negotiated) => {
+                if let Some(slot) = self.find(id) {
+                    slot.leg.session.apply(now, &negotiated);
+                    slot.flush();
+                }
+            }
+            ToSweep::Command(id, command) => {
+                if let Some(slot) = self.find(id) {
+                    slot.leg.session.command(now, command);
+                    slot.flush();
+                }
+            }
+            ToSweep::Statistics(id, reply) => {
+                if let Some(slot) = self.find(id) {
+                    let _ = reply.send(slot.leg.session.statistics());
+                }
+            }
+        }
+    }
+
+    fn find(&mut self, id: u64) -> Option<&mut Slot> {
+        self.legs.iter_mut().find(|slot| slot.id == id)
+    }
+
+    fn lightest_phase(&self) -> u64 {
+        let mut counts = [0_usize; PHASES as usize];
+        for slot in &self.legs {
+            counts[slot.phase as usize] += 1;
+        }
+        (0..PHASES)
+            .min_by_key(|phase| counts[*phase as usize])
+            .unwrap_or(0)
+    }
+
+    /// Runs every slice whose deadline has passed.
+    fn run_due(&mut self, clock: &Clock) {
+        let mut now = clock.now();
+        let late = now
+            .instant
+            .saturating_duration_since(self.deadline(self.next_slice));
+        if late > SLICE * GIVE_UP {
+            let missed = (late.as_millis() / SLICE.as_millis()) as u64 / PHASES * PHASES;
+            tracing::warn!(
+                late_ms = late.as_millis() as u64,
+                "media thread is late: frames are left out"
+            );
+            self.next_slice += missed;
+        }
+        while self.deadline(self.next_slice) <= now.instant {
+            let phase = self.next_slice % PHASES;
+            let rtcp = (self.next_slice / PHASES) % 5 == 0;
+            let buffer = &mut self.buffer;
+            for slot in &mut self.legs {
+                if slot.phase == phase {
+                    slot.drain(Channel::Rtp, now, buffer);
+                    if rtcp {
+                        slot.drain(Channel::Rtcp, now, buffer);
+                    }
+                    slot.leg.session.tick(now);
+                    slot.flush();
+                } else if slot.leg.session.passes_packets() && slot.drain(Channel::Rtp, now, buffer)
+                {
+                    slot.flush();
+                }
+            }
+            self.next_slice += 1;
+            now = clock.now();
+        }
+    }
+}
+
+impl Slot {
+    /// Gives the session what its socket holds. True when there was something.
+    fn drain(&mut self, channel: Channel, now: Now, buffer: &mut ReceiveBuffer) -> bool {
+        let leg = &mut *self.leg;
+        let mut any = false;
+        for _ in 0..BURST {
+            let Some(received) = leg.socket.receive(channel, now.instant, buffer) else {
+                break;
+            };
+            any = true;
+            let bytes = buffer.bytes(received.len);
+            match channel {
+                Channel::Rtp => {
+                    leg.session
+                        .receive_rtp(now, received.arrival, received.source, bytes)
+                }
+                Channel::Rtcp => {
+                    leg.session
+                        .receive_rtcp(now, received.arrival, received.source, bytes)
+                }
+            }
+            // Passing sessions answer packet by packet; what they owe is sent at once.
+            while let Some(out) = leg.session.poll_transmit() {
+                leg.socket.send(out.channel, out.destination, out.payload);
+            }
+        }
+        any
+    }
+
+    fn flush(&mut self) {
+        let leg = &mut *self.leg;
+        while let Some(out) = leg.session.poll_transmit() {
+            leg.socket.send(out.channel, out.destination, out.payload);
+        }
+        while let Some(event) = leg.session.poll_event() {
+            (leg.events)(FromSweep::Event(event));
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! What waits: sockets, connections, names, media threads and the in-memory network.
+//!
+//! Nothing here decides what happens in a call; it carries bytes and time to
+//! the pure crates and back.
+
+pub(crate) mod clock;
+pub(crate) mod file_stream;
+pub(crate) mod limits;
+pub(crate) mod media;
+pub mod memory;
+pub(crate) mod ports;
+pub(crate) mod recording;
+pub(crate) mod resolve;
+pub(crate) mod route;
+pub(crate) mod socket;
+pub(crate) mod stream;
+pub(crate) mod udp;

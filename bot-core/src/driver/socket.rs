@@ -1,0 +1,186 @@
+//! The two datagram ports of one RTP leg, on the machine's network or in memory.
+
+use std::io::IoSliceMut;
+use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant, SystemTime};
+
+use callbot_media::session::Channel;
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt,
+    sockopt::ReceiveTimestampns,
+};
+
+use super::memory::MemorySocket;
+use super::ports::Lease;
+
+/// An RTP port and its RTCP port.
+pub(crate) enum MediaSocket {
+    Udp(UdpPair),
+    Memory {
+        rtp: MemorySocket,
+        rtcp: MemorySocket,
+        _lease: Lease,
+    },
+}
+
+/// Two non-blocking sockets whose datagrams carry the kernel's arrival time.
+pub(crate) struct UdpPair {
+    rtp: UdpSocket,
+    rtcp: UdpSocket,
+    _lease: Lease,
+}
+
+/// What a thread needs to receive: one datagram and its control messages.
+pub(crate) struct ReceiveBuffer {
+    data: Box<[u8; 2048]>,
+    control: Vec<u8>,
+}
+
+/// One received datagram, in the receive buffer.
+pub(crate) struct Received {
+    pub(crate) len: usize,
+    pub(crate) source: SocketAddr,
+    pub(crate) arrival: Instant,
+}
+
+impl ReceiveBuffer {
+    pub(crate) fn new() -> Self {
+        Self {
+            data: Box::new([0; 2048]),
+            control: nix::cmsg_space!(nix::sys::time::TimeSpec),
+        }
+    }
+
+    pub(crate) fn bytes(&self, len: usize) -> &[u8] {
+        &self.data[..len.min(self.data.len())]
+    }
+}
+
+impl UdpPair {
+    pub(crate) fn new(rtp: UdpSocket, rtcp: UdpSocket, lease: Lease) -> std::io::Result<Self> {
+        for socket in [&rtp, &rtcp] {
+            socket.set_nonblocking(true)?;
+        }
+        setsockopt(&rtp, ReceiveTimestampns, &true)?;
+        Ok(Self {
+            rtp,
+            rtcp,
+            _lease: lease,
+        })
+    }
+}
+
+impl MediaSocket {
+    /// The next datagram that waits, if any.
+    pub(crate) fn receive(
+        &self,
+        channel: Channel,
+        now: Instant,
+        buffer: &mut ReceiveBuffer,
+    ) -> Option<Received> {
+        match self {
+            Self::Udp(pair) => match channel {
+                Channel::Rtp => receive_stamped(&pair.rtp, now, buffer),
+                Channel::Rtcp => receive_plain(&pair.rtcp, now, buffer),
+            },
+            Self::Memory { rtp, rtcp, .. } => {
+                let socket = if channel == Channel::Rtp { rtp } else { rtcp };
+                let datagram = socket.try_recv()?;
+                let len = datagram.payload.len().min(buffer.data.len());
+                buffer.data[..len].copy_from_slice(&datagram.payload[..len]);
+                Some(Received {
+                    len,
+                    source: datagram.source,
+                    arrival: datagram.arrival,
+                })
+            }
+        }
+    }
+
+    /// Sends at once or not at all: a full socket buffer loses the packet, as a network would.
+    pub(crate) fn send(&self, channel: Channel, destination: SocketAddr, payload: &[u8]) {
+        match self {
+            Self::Udp(pair) => {
+                let socket = match channel {
+                    Channel::Rtp => &pair.rtp,
+                    Channel::Rtcp => &pair.rtcp,
+                };
+                if let Err(error) = socket.send_to(payload, destination) {
+                    // ECONNREFUSED reports an earlier packet: the peer's port is closed.
+                    tracing::trace!(%destination, %error, "RTP not sent");
+                }
+            }
+            Self::Memory { rtp, rtcp, .. } => match channel {
+                Channel::Rtp => rtp.send_to(payload, destination),
+                Channel::Rtcp => rtcp.send_to(payload, destination),
+            },
+        }
+    }
+}
+
+fn receive_stamped(
+    socket: &UdpSocket,
+    now: Instant,
+    buffer: &mut ReceiveBuffer,
+) -> Option<Received> {
+    let ReceiveBuffer { data, control } = buffer;
+    let mut slices = [IoSliceMut::new(&mut data[..])];
+    // A refused packet of ours comes back as an error of the next receive;
+    // one further try reads what waits behind it.
+    for _ in 0..2 {
+        match recvmsg::<SockaddrStorage>(
+            socket.as_raw_fd(),
+            &mut slices,
+            Some(control),
+            MsgFlags::MSG_DONTWAIT,
+        ) {
+            Ok(message) => {
+                let source = message.address.as_ref().and_then(socket_addr)?;
+                let stamp = message.cmsgs().ok().and_then(|mut list| {
+                    list.find_map(|c| match c {
+                        ControlMessageOwned::ScmTimestampns(t) => {
+                            Some(SystemTime::UNIX_EPOCH + Duration::from(t))
+                        }
+                        _ => None,
+                    })
+                });
+                return Some(Received {
+                    len: message.bytes,
+                    source,
+                    arrival: stamp.map_or(now, |stamp| arrival(stamp, now)),
+                });
+            }
+            Err(nix::errno::Errno::EAGAIN) => return None,
+            Err(_) => {}
+        }
+    }
+    None
+}
+
+/// The instant at which the kernel saw a datagram. A stamp further back than a
+/// second means that the wall clock was set, and is not believed.
+fn arrival(stamp: SystemTime, now: Instant) -> Instant {
+    match SystemTime::now().duration_since(stamp) {
+        Ok(age) if age < Duration::from_secs(1) => now.checked_sub(age).unwrap_or(now),
+        _ => now,
+    }
+}
+
+fn receive_plain(socket: &UdpSocket, now: Instant, buffer: &mut ReceiveBuffer) -> Option<Received> {
+    let (len, source) = socket.recv_from(&mut buffer.data[..]).ok()?;
+    Some(Received {
+        len,
+        source,
+        arrival: now,
+    })
+}
+
+fn socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
+    if let Some(v4) = address.as_sockaddr_in() {
+        return Some(SocketAddr::new(v4.ip().into(), v4.port()));
+    }
+    let v6 = address.as_sockaddr_in6()?;
+    let ip: Ipv6Addr = v6.ip();
+    Some(SocketAddr::new(ip.into(), v6.port()))
+}

@@ -1,0 +1,278 @@
+//! How an endpoint is described and started.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use callbot_media::codec::Codec;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Endpoint, EndpointShared};
+use crate::account::{Account, RegistrationStatus};
+use crate::call::negotiate::MediaOptions;
+use crate::driver::clock::Clock;
+use crate::driver::limits;
+use crate::driver::media::MediaHost;
+use crate::driver::memory::{self, MemoryHost};
+use crate::driver::ports::RtpPorts;
+use crate::error::StartError;
+use crate::signalling::sip::{self, Locator, Parts, Settings};
+use crate::sound::SoundCache;
+use crate::trace::{Ladder, MessageObserver, SipMessage};
+
+/// Calls that wait for a service; more are refused with 503.
+const ARRIVALS: usize = 1024;
+
+/// Describes an [`Endpoint`]; every part has a default.
+#[must_use = "nothing listens until start() is awaited"]
+pub struct EndpointBuilder {
+    listen: Vec<String>,
+    advertise: Option<IpAddr>,
+    rtp_ports: RangeInclusive<u16>,
+    codecs: Vec<Codec>,
+    accounts: Vec<Account>,
+    max_calls: usize,
+    media_threads: usize,
+    rtp_timeout: Duration,
+    user_agent: String,
+    memory: Option<MemoryHost>,
+    seed: Option<u64>,
+    observer: Option<MessageObserver>,
+    ladder: Option<Ladder>,
+}
+
+impl Default for EndpointBuilder {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            advertise: None,
+            rtp_ports: 10_000..=20_000,
+            codecs: vec![Codec::Pcmu, Codec::Pcma],
+            accounts: Vec::new(),
+            max_calls: 5_000,
+            media_threads: std::thread::available_parallelism().map_or(1, usize::from),
+            rtp_timeout: Duration::from_secs(10),
+            user_agent: concat!("callbot/", env!("CARGO_PKG_VERSION")).to_owned(),
+            memory: None,
+            seed: None,
+            observer: None,
+            ladder: None,
+        }
+    }
+}
+
+impl EndpointBuilder {
+    /// Listens on `udp://ADDRESS:PORT` or `tcp://ADDRESS:PORT`; port 0 takes
+    /// any. May be given more than once. Without it the endpoint listens on
+    /// port 5060 of every IPv4 address, UDP and TCP.
+    pub fn listen(mut self, url: impl Into<String>) -> Self {
+        self.listen.push(url.into());
+        self
+    }
+
+    /// The address that peers are told, for a machine behind one-to-one NAT.
+    /// Without it, it is the source address of the route to each peer.
+    pub fn advertise(mut self, address: IpAddr) -> Self {
+        self.advertise = Some(address);
+        self
+    }
+
+    /// The range of RTP ports, 10000 to 20000 by default; each call takes an
+    /// even port and the one above it.
+    pub fn rtp_ports(mut self, range: RangeInclusive<u16>) -> Self {
+        self.rtp_ports = range;
+        self
+    }
+
+    /// The codecs, best first; PCMU and PCMA by default.
+    pub fn codecs(mut self, codecs: impl IntoIterator<Item = Codec>) -> Self {
+        self.codecs = codecs.into_iter().collect();
+        self
+    }
+
+    /// Registers this account while the endpoint runs.
+    pub fn account(mut self, account: Account) -> Self {
+        self.accounts.push(account);
+        self
+    }
+
+    /// Calls at once, 5,000 by default; more are refused with 503.
+    pub fn max_calls(mut self, calls: usize) -> Self {
+        self.max_calls = calls;
+        self
+    }
+
+    /// Media threads, one a core by default.
+    pub fn media_threads(mut self, threads: usize) -> Self {
+        self.media_threads = threads;
+        self
+    }
+
+    /// How long RTP may stay away, 10 s by default, before the far end is
+    /// asked whether the call still stands.
+    pub fn rtp_timeout(mut self, timeout: Duration) -> Self {
+        self.rtp_timeout = timeout;
+        self
+    }
+
+    /// What the User-Agent and Server headers say.
+    pub fn user_agent(mut self, name: impl Into<String>) -> Self {
+        self.user_agent = name.into();
+        self
+    }
+
+    /// Stands on a host of an in-memory network instead of the machine's. The
+    /// runtime must be a current-thread one; its clock may be paused.
+    pub fn memory(mut self, host: MemoryHost) -> Self {
+        self.memory = Some(host);
+        self
+    }
+
+    /// Draws every id, tag and SSRC from this seed, so that a run repeats. For
+    /// tests only: ids that can be guessed invite forged messages.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Calls `observer` with every SIP message sent and received, on the
+    /// signalling task: it must be quick.
+    pub fn on_message(mut self, observer: impl Fn(&SipMessage) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Collects every SIP message in `ladder`.
+    pub fn ladder(mut self, ladder: &Ladder) -> Self {
+        self.ladder = Some(ladder.clone());
+        self
+    }
+
+    /// Binds the listeners and starts the endpoint's tasks and threads.
+    /// Accounts are registered in the background; see
+    /// [`Endpoint::registered`](super::Endpoint::registered).
+    ///
+    /// # Errors
+    /// A [`StartError`] says which part is wrong, and the cure.
+    pub async fn start(self) -> Result<Endpoint, StartError> {
+        if self
+            .rtp_ports
+            .clone()
+            .take(3)
+            .filter(|port| port % 2 == 0 && port + 1 <= *self.rtp_ports.end())
+            .count()
+            == 0
+        {
+            return Err(StartError::RtpPorts {
+                first: *self.rtp_ports.start(),
+                last: *self.rtp_ports.end(),
+            });
+        }
+        for account in &self.accounts {
+            sip::check_account(account).map_err(|error| StartError::Account {
+                account: account.aor.clone(),
+                why: error.to_string(),
+            })?;
+        }
+        let clock = match &self.memory {
+            Some(_) => Clock::starting_at(memory::epoch()),
+            None => Clock::system(),
+        };
+        let media = match &self.memory {
+            Some(host) => host.network().media(),
+            None => {
+                limits::raise_open_files();
+                MediaHost::threads(self.media_threads, &clock)?
+            }
+        };
+        let (inbound_in, inbound_out) = mpsc::channel(sip::INBOUND);
+        let mut listen = self.listen.clone();
+        if listen.is_empty() {
+            listen.push("udp://0.0.0.0:5060".to_owned());
+            if self.memory.is_none() {
+                listen.push("tcp://0.0.0.0:5060".to_owned());
+            }
+        }
+        let mut listeners = Vec::new();
+        for (index, url) in listen.iter().enumerate() {
+            listeners.push(sip::bind(url, self.memory.as_ref(), index, &inbound_in).await?);
+        }
+        if let Some(ladder) = &self.ladder {
+            for listener in &listeners {
+                ladder.add_endpoint(listener.local);
+            }
+        }
+        let (commands_in, commands_out) = mpsc::channel(sip::COMMANDS);
+        let (arrivals_in, arrivals_out) = mpsc::channel(ARRIVALS);
+        let locator = Locator::new(listeners.into(), self.advertise);
+        let (statuses, registrations): (Vec<_>, Vec<_>) = self
+            .accounts
+            .iter()
+            .map(|account| {
+                let (status, seen) = watch::channel(RegistrationStatus::Registering);
+                (status, (account.aor.clone(), seen))
+            })
+            .unzip();
+        let observer = observer(self.observer, self.ladder);
+        let shared = Arc::new(EndpointShared {
+            commands: commands_in,
+            arrivals: tokio::sync::Mutex::new(arrivals_out),
+            locator: locator.clone(),
+            ports: RtpPorts::new(self.rtp_ports, self.memory),
+            media,
+            media_options: MediaOptions {
+                codecs: self.codecs,
+                telephone_event: true,
+            },
+            clock,
+            sounds: SoundCache::new(),
+            rtp_timeout: self.rtp_timeout,
+            accounts: self.accounts.clone(),
+            registrations,
+            active: watch::Sender::new(0),
+            bots: TaskTracker::new(),
+            background: TaskTracker::new(),
+            closing: CancellationToken::new(),
+            seeds: Mutex::new(match self.seed {
+                Some(seed) => StdRng::seed_from_u64(seed),
+                None => StdRng::from_os_rng(),
+            }),
+        });
+        let settings = Settings {
+            user_agent: self.user_agent,
+            max_calls: self.max_calls,
+            seed: self.seed,
+        };
+        sip::spawn(
+            settings,
+            Parts {
+                locator,
+                endpoint: shared.clone(),
+                arrivals: arrivals_in,
+                commands: commands_out,
+                inbound: (inbound_in, inbound_out),
+                observer,
+            },
+        );
+        for (account, status) in self.accounts.into_iter().zip(statuses) {
+            tokio::spawn(sip::register(shared.clone(), account, status));
+        }
+        Ok(Endpoint::new(shared))
+    }
+}
+
+fn observer(observer: Option<MessageObserver>, ladder: Option<Ladder>) -> Option<MessageObserver> {
+    match (observer, ladder) {
+        (Some(observer), Some(ladder)) => Some(Arc::new(move |message: &SipMessage| {
+            ladder.add(message);
+            observer(message);
+        })),
+        (None, Some(ladder)) => Some(Arc::new(move |message: &SipMessage| ladder.add(message))),
+        (observer, None) => observer,
+    }
+}

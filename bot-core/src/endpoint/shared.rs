@@ -1,0 +1,65 @@
+//! What the calls of an endpoint share.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rand::RngCore;
+use rand::rngs::StdRng;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::account::{Account, RegistrationStatus};
+use crate::call::negotiate::MediaOptions;
+use crate::driver::clock::Clock;
+use crate::driver::media::MediaHost;
+use crate::driver::ports::RtpPorts;
+use crate::signalling::sip::{Arrival, Locator, ToSip};
+use crate::sound::SoundCache;
+
+/// The parts of an endpoint that calls and tasks need.
+pub(crate) struct EndpointShared {
+    pub(crate) commands: mpsc::Sender<ToSip>,
+    pub(crate) arrivals: tokio::sync::Mutex<mpsc::Receiver<Arrival>>,
+    pub(crate) locator: Locator,
+    pub(crate) ports: RtpPorts,
+    pub(crate) media: MediaHost,
+    pub(crate) media_options: MediaOptions,
+    pub(crate) clock: Clock,
+    pub(crate) sounds: SoundCache,
+    pub(crate) rtp_timeout: Duration,
+    pub(crate) accounts: Vec<Account>,
+    pub(crate) registrations: Vec<(String, watch::Receiver<RegistrationStatus>)>,
+    /// How many calls stand.
+    pub(crate) active: watch::Sender<usize>,
+    /// Bots that run.
+    pub(crate) bots: TaskTracker,
+    /// Recordings that are being written.
+    pub(crate) background: TaskTracker,
+    pub(crate) closing: CancellationToken,
+    pub(crate) seeds: Mutex<StdRng>,
+}
+
+impl std::fmt::Debug for EndpointShared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let listeners: Vec<_> = self
+            .locator
+            .listeners()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        f.debug_struct("Endpoint")
+            .field("listeners", &listeners)
+            .finish_non_exhaustive()
+    }
+}
+
+impl EndpointShared {
+    /// A number for one session's ids, from the endpoint's seed.
+    pub(crate) fn next_seed(&self) -> u64 {
+        self.seeds
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .next_u64()
+    }
+}

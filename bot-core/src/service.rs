@@ -1,0 +1,175 @@
+//! A service: makes a bot for each call, and answers what belongs to no call.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::bot::Bot;
+use crate::call::IncomingCall;
+use crate::error::Result;
+use crate::signalling::CallInfo;
+
+/// Makes a [`Bot`] for each call, and answers requests outside calls.
+///
+/// A closure that makes a bot is a service: `endpoint.serve(|| MyBot::default())`.
+/// For a bot that is only a function, see [`answer_with`].
+#[async_trait]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot serve calls",
+    note = "give a closure that makes a bot, `|| MyBot::default()`, or `answer_with(|call| async move {{ .. }})`, or implement `Service`"
+)]
+pub trait Service: Send + Sync + 'static {
+    /// A fresh bot for this call.
+    fn bot(&self, call: &CallInfo) -> Box<dyn Bot>;
+
+    /// Answers a request that belongs to no call, such as MESSAGE. OPTIONS is
+    /// answered before it comes here. The default is 405 (Method Not Allowed).
+    async fn on_request(&self, request: Request) -> Reply {
+        let _ = request;
+        Reply::status(405)
+    }
+}
+
+impl<F, B> Service for F
+where
+    F: Fn() -> B + Send + Sync + 'static,
+    B: Bot + 'static,
+{
+    fn bot(&self, _call: &CallInfo) -> Box<dyn Bot> {
+        Box::new(self())
+    }
+}
+
+/// A service whose bot is an async closure.
+///
+/// ```
+/// use callbot_core::answer_with;
+///
+/// let service = answer_with(|call| async move {
+///     let call = call.answer().await?;
+///     call.echo().await
+/// });
+/// # fn is_service(_: impl callbot_core::Service) {}
+/// # is_service(service);
+/// ```
+pub fn answer_with<F, Fut>(on_call: F) -> impl Service
+where
+    F: Fn(IncomingCall) -> Fut + Send + Sync + Clone + 'static,
+    Fut: Future<Output = Result<()>> + Send + 'static,
+{
+    move || FnBot(on_call.clone())
+}
+
+struct FnBot<F>(F);
+
+impl<F, Fut> Bot for FnBot<F>
+where
+    F: Fn(IncomingCall) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<()>> + Send + 'static,
+{
+    fn on_call<'a, 'b>(
+        &'a mut self,
+        call: IncomingCall,
+    ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'b>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        Box::pin((self.0)(call))
+    }
+}
+
+/// A request that belongs to no call.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub(crate) method: String,
+    pub(crate) uri: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Bytes,
+    pub(crate) source: SocketAddr,
+}
+
+impl Request {
+    /// The method, such as `MESSAGE`.
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// The request-URI.
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// The first header of this name; the name's case does not matter.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(have, _)| have.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The body, as it came.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// Where it came from.
+    pub fn source(&self) -> SocketAddr {
+        self.source
+    }
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Option<(String, Bytes)>,
+}
+
+impl Reply {
+    /// A reply with this final status, 200 to 699; others become 500.
+    pub fn status(status: u16) -> Self {
+        Self {
+            status: if (200..700).contains(&status) {
+                status
+            } else {
+                500
+            },
+            headers: Vec::new(),
+            body: None,
+        }
+    }
+
+    /// Adds a header.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Adds a body.
+    pub fn body(mut self, content_type: impl Into<String>, body: impl Into<Bytes>) -> Self {
+        self.body = Some((content_type.into(), body.into()));
+        self
+    }
+
+    /// The status.
+    pub fn code(&self) -> u16 {
+        self.status
+    }
+
+    pub(crate) fn of(
+        status: u16,
+        headers: Vec<(String, String)>,
+        body: Option<(String, Bytes)>,
+    ) -> Self {
+        Self {
+            status,
+            headers,
+            body,
+        }
+    }
+}

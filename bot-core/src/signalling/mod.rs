@@ -1,0 +1,204 @@
+//! The seam between calls and the protocol that signals them.
+//!
+//! A call speaks to its signalling by [`Act`]s and hears from it by
+//! [`Signal`]s. SIP stands behind this seam in [`sip`]; another signalling can
+//! stand beside it. Bodies cross as opaque bytes.
+
+pub(crate) mod sip;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::call::HangupCause;
+
+/// What a call asks of its signalling.
+#[derive(Debug)]
+pub(crate) enum Act {
+    /// A provisional response (180, 183), with an answer for early media or without.
+    Ring {
+        status: u16,
+        body: Option<Bytes>,
+    },
+    Accept {
+        body: Bytes,
+    },
+    Reject {
+        status: u16,
+        reason: Option<String>,
+        headers: Vec<(String, String)>,
+    },
+    /// Ends the call whatever its state: BYE, CANCEL or 480.
+    Hangup,
+    Reoffer {
+        body: Bytes,
+    },
+    AcceptReoffer {
+        body: Bytes,
+    },
+    RejectReoffer {
+        status: u16,
+    },
+    Info {
+        content_type: String,
+        body: Bytes,
+    },
+    /// Asks whether the far end still knows this dialog.
+    Probe,
+}
+
+/// What signalling tells a call.
+#[derive(Debug)]
+pub(crate) enum Signal {
+    /// The call that we placed rings, or bears early media.
+    Progress {
+        status: u16,
+        body: Option<Bytes>,
+    },
+    /// The call that we placed was answered.
+    Answered {
+        body: Bytes,
+        info: Arc<PeerInfo>,
+    },
+    /// The answer that we sent was acknowledged; a late offer's answer comes in it.
+    Acknowledged {
+        body: Bytes,
+    },
+    /// The far end offers new media, or asks for an offer (empty body).
+    Reoffer {
+        body: Bytes,
+    },
+    ReofferAcknowledged {
+        body: Bytes,
+    },
+    /// Our own new offer was answered, or refused with a status and its words.
+    ReofferAnswered(Result<Bytes, String>),
+    Info {
+        content_type: String,
+        body: Bytes,
+    },
+    /// The far end answered a probe.
+    Alive,
+    /// Always the last.
+    Ended(HangupCause),
+}
+
+/// What the far end's final answer says of itself.
+#[derive(Debug, Default)]
+pub(crate) struct PeerInfo {
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+/// Who calls whom, as the first request says.
+#[derive(Clone, Debug)]
+pub struct CallInfo {
+    pub(crate) call_id: String,
+    pub(crate) from: String,
+    pub(crate) from_display: Option<String>,
+    pub(crate) to: String,
+    pub(crate) target: String,
+    pub(crate) remote: Option<SocketAddr>,
+    pub(crate) transport: &'static str,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) media: MediaAddress,
+}
+
+/// Where this side's RTP lives for one call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MediaAddress {
+    /// The address that ports are bound on.
+    pub(crate) bind: IpAddr,
+    /// The address that the far end is told.
+    pub(crate) advertised: IpAddr,
+}
+
+impl CallInfo {
+    pub(crate) fn media_address(&self) -> MediaAddress {
+        self.media
+    }
+
+    /// The Call-ID (RFC 3261 8.1.1.4).
+    pub fn call_id(&self) -> &str {
+        &self.call_id
+    }
+
+    /// The caller's URI, from the From header.
+    pub fn from(&self) -> &str {
+        &self.from
+    }
+
+    /// The caller's display name, if it gave one.
+    pub fn from_display(&self) -> Option<&str> {
+        self.from_display.as_deref()
+    }
+
+    /// The called party's URI, from the To header.
+    pub fn to(&self) -> &str {
+        &self.to
+    }
+
+    /// The request-URI: whom the last hop meant this call for.
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// The user part of the request-URI: the called number.
+    pub fn called(&self) -> &str {
+        user_part(&self.target)
+    }
+
+    /// The user part of the caller's URI: the caller's number.
+    pub fn caller(&self) -> &str {
+        user_part(&self.from)
+    }
+
+    /// Where the signalling comes from or goes to; `None` for a name that is not resolved yet.
+    pub fn remote(&self) -> Option<SocketAddr> {
+        self.remote
+    }
+
+    /// The transport of the signalling: `"UDP"`, `"TCP"`.
+    pub fn transport(&self) -> &str {
+        self.transport
+    }
+
+    /// The first header of this name in the INVITE; the name's case does not matter.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(have, _)| have.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+/// The user part of a SIP or tel URI; empty when there is none.
+pub(crate) fn user_part(uri: &str) -> &str {
+    let Some((scheme, rest)) = uri.split_once(':') else {
+        return "";
+    };
+    if scheme.eq_ignore_ascii_case("tel") {
+        return rest.split(';').next().unwrap_or("");
+    }
+    let user = rest.split_once('@').map_or("", |(user, _)| user);
+    user.split([':', ';']).next().unwrap_or("")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::user_part;
+
+    #[test]
+    fn the_user_part_is_the_number() {
+        for (uri, user) in [
+            ("sip:1000@pbx", "1000"),
+            ("sip:pbx", ""),
+            ("tel:+4930123;phone-context=x", "+4930123"),
+            ("sip:+49;ext=3@pbx", "+49"),
+            ("sips:u:secret@pbx", "u"),
+            ("nonsense", ""),
+        ] {
+            assert_eq!(user_part(uri), user, "{uri}");
+        }
+    }
+}

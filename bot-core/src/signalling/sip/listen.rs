@@ -1,0 +1,147 @@
+//! Listeners: from `udp://0.0.0.0:5060` to a bound socket.
+
+use std::net::{IpAddr, SocketAddr};
+
+use callbot_sip::ua::Protocol;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use super::Inbound;
+use crate::driver::memory::MemoryHost;
+use crate::driver::udp::SipSocket;
+use crate::driver::{stream, udp};
+use crate::error::StartError;
+
+/// A bound listener.
+#[derive(Clone)]
+pub(crate) struct Listener {
+    pub(crate) protocol: Protocol,
+    pub(crate) local: SocketAddr,
+    /// The socket, for datagrams.
+    pub(crate) socket: Option<udp::SipSocket>,
+}
+
+impl std::fmt::Display for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}://{}", self.protocol.uri_name(), self.local)
+    }
+}
+
+/// Binds what `url` names and starts to read it.
+pub(crate) async fn bind(
+    url: &str,
+    memory: Option<&MemoryHost>,
+    index: usize,
+    inbound: &mpsc::Sender<Inbound>,
+) -> Result<Listener, StartError> {
+    let fail = |why: String| StartError::Listen {
+        listen: url.to_owned(),
+        why,
+    };
+    let (protocol, address) = parse(url).map_err(&fail)?;
+    if let Some(host) = memory {
+        if protocol != Protocol::Udp {
+            return Err(fail(
+                "the in-memory network carries datagrams: use udp://".to_owned(),
+            ));
+        }
+        let local = SocketAddr::new(host.ip(), address.port());
+        let socket = host
+            .network()
+            .bind(local)
+            .map_err(|error| fail(error.to_string()))?;
+        let socket = SipSocket::Memory(socket.into());
+        tokio::spawn(socket.clone().read(index, inbound.clone()));
+        return Ok(Listener {
+            protocol,
+            local,
+            socket: Some(socket),
+        });
+    }
+    match protocol {
+        Protocol::Udp => {
+            let (socket, local) = SipSocket::bind(address)
+                .await
+                .map_err(|error| fail(bind_error(&error, address)))?;
+            tokio::spawn(socket.clone().read(index, inbound.clone()));
+            Ok(Listener {
+                protocol,
+                local,
+                socket: Some(socket),
+            })
+        }
+        _ => {
+            let listener = TcpListener::bind(address)
+                .await
+                .map_err(|error| fail(bind_error(&error, address)))?;
+            let local = listener.local_addr()?;
+            tokio::spawn(stream::accept(listener, index, inbound.clone()));
+            Ok(Listener {
+                protocol,
+                local,
+                socket: None,
+            })
+        }
+    }
+}
+
+fn bind_error(error: &std::io::Error, address: SocketAddr) -> String {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => format!(
+            "port {} is taken by another program; give another with --listen, or port 0 for any",
+            address.port()
+        ),
+        std::io::ErrorKind::AddrNotAvailable => {
+            format!("{} is no address of this machine", address.ip())
+        }
+        std::io::ErrorKind::PermissionDenied => format!(
+            "port {} needs more rights; use one above 1023",
+            address.port()
+        ),
+        _ => error.to_string(),
+    }
+}
+
+fn parse(url: &str) -> Result<(Protocol, SocketAddr), String> {
+    let (scheme, rest) = url
+        .split_once("://")
+        .ok_or("write it as udp://ADDRESS:PORT or tcp://ADDRESS:PORT")?;
+    let protocol = match scheme {
+        "udp" => Protocol::Udp,
+        "tcp" => Protocol::Tcp,
+        other => {
+            return Err(format!(
+                "the transport {other} is not known: use udp or tcp"
+            ));
+        }
+    };
+    let rest = rest.trim_end_matches('/');
+    if let Ok(address) = rest.parse::<SocketAddr>() {
+        return Ok((protocol, address));
+    }
+    let bare = rest.trim_start_matches('[').trim_end_matches(']');
+    let ip: IpAddr = bare.parse().map_err(|_| {
+        format!("{rest} is no address: listeners take an IP address, 0.0.0.0 for all")
+    })?;
+    Ok((protocol, SocketAddr::new(ip, 5060)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_is_a_transport_and_an_address() {
+        assert_eq!(
+            parse("udp://127.0.0.1:5070"),
+            Ok((Protocol::Udp, "127.0.0.1:5070".parse().unwrap()))
+        );
+        assert_eq!(
+            parse("tcp://[::1]"),
+            Ok((Protocol::Tcp, "[::1]:5060".parse().unwrap()))
+        );
+        assert!(parse("sctp://1.2.3.4").is_err_and(|why| why.contains("udp or tcp")));
+        assert!(parse("5060").is_err());
+        assert!(parse("udp://host:5060").is_err());
+    }
+}

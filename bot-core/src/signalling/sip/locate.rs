@@ -1,0 +1,241 @@
+//! Where a request goes, and what we say of ourselves to whom it goes.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use callbot_sip::Uri;
+use callbot_sip::ua::{FlowId, Protocol, Source, Target};
+
+use super::Listener;
+use crate::driver::resolve::resolve;
+use crate::driver::route::Routes;
+use crate::error::{Error, Result};
+use crate::signalling::MediaAddress;
+
+/// Knows our listeners and the addresses that peers see of us.
+#[derive(Clone)]
+pub(crate) struct Locator {
+    listeners: Arc<[Listener]>,
+    advertise: Option<IpAddr>,
+    routes: Arc<Mutex<Routes>>,
+}
+
+/// A destination, found.
+pub(crate) struct Located {
+    pub(crate) target: Target,
+    pub(crate) uri: Uri,
+    pub(crate) remote: SocketAddr,
+    pub(crate) media: MediaAddress,
+}
+
+/// Reads a URI that a user or a bot gave: `sip:` may be left out.
+pub(crate) fn parse_uri(text: &str) -> Result<Uri> {
+    let bad = |why: String| Error::Uri {
+        uri: text.to_owned(),
+        why,
+    };
+    let full = if text.contains(':')
+        && text
+            .split(':')
+            .next()
+            .is_some_and(|s| matches!(s, "sip" | "sips" | "tel"))
+    {
+        text.to_owned()
+    } else {
+        format!("sip:{text}")
+    };
+    let uri: Uri = full.parse().map_err(|error| bad(format!("{error}")))?;
+    if uri.host().is_empty() {
+        return Err(bad("it names no host: write sip:user@host".to_owned()));
+    }
+    Ok(uri)
+}
+
+impl Locator {
+    pub(crate) fn new(listeners: Arc<[Listener]>, advertise: Option<IpAddr>) -> Self {
+        Self {
+            listeners,
+            advertise,
+            routes: Arc::default(),
+        }
+    }
+
+    pub(crate) fn listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
+    /// Finds the way to `uri`, or to `proxy` when one is set. Cancel safe.
+    pub(crate) async fn locate(&self, uri: Uri, proxy: Option<&Uri>) -> Result<Located> {
+        let hop = proxy.unwrap_or(&uri);
+        let fail = |why: String| Error::Uri {
+            uri: hop.as_str().to_owned(),
+            why,
+        };
+        if hop.is_sips() {
+            return Err(fail(
+                "sips needs TLS, which this endpoint does not speak".to_owned(),
+            ));
+        }
+        let protocol = match hop.transport().map(str::to_ascii_lowercase).as_deref() {
+            Some("tcp") => Protocol::Tcp,
+            Some("udp") => Protocol::Udp,
+            Some(other) => {
+                return Err(fail(format!(
+                    "the transport {other} is not known: use udp or tcp"
+                )));
+            }
+            None if self.listens(Protocol::Udp) => Protocol::Udp,
+            None => Protocol::Tcp,
+        };
+        let port = hop.port().unwrap_or_else(|| protocol.default_port());
+        if port == 0 {
+            return Err(fail("port 0 cannot be called".to_owned()));
+        }
+        let remote = resolve(hop.host(), port)
+            .await
+            .map_err(|error| fail(error.to_string()))?;
+        let listener = self.listener_for(protocol, remote).ok_or_else(|| {
+            fail(format!(
+                "no listener of this endpoint speaks {protocol} over {}",
+                family(remote.ip())
+            ))
+        })?;
+        let local = listener.local;
+        let bind = local.ip();
+        let advertised = SocketAddr::new(self.advertised_ip(local.ip(), remote.ip()), local.port());
+        let target = Target {
+            local: Some(local),
+            ..Target::direct(protocol, remote, advertised)
+        };
+        Ok(Located {
+            target,
+            uri,
+            remote,
+            media: MediaAddress {
+                bind,
+                advertised: advertised.ip(),
+            },
+        })
+    }
+
+    /// Our own URI, as a peer on this machine or network would dial it.
+    pub(crate) fn uri(&self, user: &str) -> String {
+        let Some(listener) = self.listeners.first() else {
+            return format!("sip:{user}@127.0.0.1");
+        };
+        let ip = match listener.local.ip() {
+            ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            ip => ip,
+        };
+        let address = SocketAddr::new(ip, listener.local.port());
+        let at = if user.is_empty() {
+            String::new()
+        } else {
+            format!("{user}@")
+        };
+        match listener.protocol {
+            Protocol::Udp => format!("sip:{at}{address}"),
+            other => format!("sip:{at}{address};transport={}", other.uri_name()),
+        }
+    }
+
+    fn listens(&self, protocol: Protocol) -> bool {
+        self.listeners
+            .iter()
+            .any(|listener| listener.protocol == protocol)
+    }
+
+    /// The listener whose address a request to `remote` names as ours. A
+    /// wildcard or the very address of the route is best.
+    fn listener_for(&self, protocol: Protocol, remote: SocketAddr) -> Option<&Listener> {
+        let fits = |listener: &&Listener| {
+            listener.local.is_ipv4() == remote.is_ipv4()
+                && (listener.local.ip().is_loopback() == remote.ip().is_loopback()
+                    || listener.local.ip().is_unspecified())
+        };
+        let same_family = |listener: &&Listener| listener.local.is_ipv4() == remote.is_ipv4();
+        let speaks = || {
+            self.listeners
+                .iter()
+                .filter(|listener| listener.protocol == protocol)
+        };
+        speaks()
+            .find(fits)
+            .or_else(|| speaks().find(same_family))
+            // Connections out need no listener of their own; any address of ours names us.
+            .or_else(|| {
+                (protocol == Protocol::Tcp)
+                    .then(|| self.listeners.iter().find(same_family))
+                    .flatten()
+            })
+    }
+
+    fn advertised_ip(&self, local: IpAddr, remote: IpAddr) -> IpAddr {
+        if let Some(advertise) = self.advertise {
+            return advertise;
+        }
+        if !local.is_unspecified() {
+            return local;
+        }
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        routes.source_towards(remote).unwrap_or(local)
+    }
+
+    /// The source of a datagram that came to a listener.
+    pub(crate) fn datagram_source(&self, listener: usize, remote: SocketAddr) -> Option<Source> {
+        let listener = self.listeners.get(listener)?;
+        Some(self.source(
+            listener.protocol,
+            listener.local,
+            listener.local.port(),
+            remote,
+            None,
+        ))
+    }
+
+    /// The source of what comes over a connection. Our Contact names the
+    /// listener's port, for the connection's own is gone with it.
+    pub(crate) fn stream_source(
+        &self,
+        listener: Option<usize>,
+        local: SocketAddr,
+        remote: SocketAddr,
+        flow: FlowId,
+    ) -> Source {
+        let port = listener
+            .and_then(|index| self.listeners.get(index))
+            .or_else(|| self.listeners.iter().find(|l| l.protocol == Protocol::Tcp))
+            .map_or(local.port(), |listener| listener.local.port());
+        self.source(Protocol::Tcp, local, port, remote, Some(flow))
+    }
+
+    fn source(
+        &self,
+        protocol: Protocol,
+        local: SocketAddr,
+        port: u16,
+        remote: SocketAddr,
+        flow: Option<FlowId>,
+    ) -> Source {
+        let ip = self.advertised_ip(local.ip(), remote.ip());
+        Source {
+            protocol,
+            local,
+            remote,
+            flow,
+            advertised: SocketAddr::new(ip, port),
+        }
+    }
+
+    /// Where the RTP of a call from `source` lives.
+    pub(crate) fn media_for(&self, source: &Source) -> MediaAddress {
+        MediaAddress {
+            bind: source.local.ip(),
+            advertised: source.advertised.ip(),
+        }
+    }
+}
+
+fn family(ip: IpAddr) -> &'static str {
+    if ip.is_ipv4() { "IPv4" } else { "IPv6" }
+}

@@ -1,0 +1,136 @@
+//! SIP behind the signalling seam: one task owns the user agent.
+//!
+//! Everything that reaches the [`UserAgent`](callbot_sip::ua::UserAgent), be it
+//! a datagram, a message of a connection, a command of a bot or a timer, goes
+//! through the bounded queues of that task; events go straight to the calls
+//! they belong to.
+
+mod convert;
+mod listen;
+mod locate;
+mod place;
+mod requests;
+mod task;
+mod transport;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use callbot_sip::ua::{FlowId, Invite, InviteId, Registration};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::Act;
+use crate::account::RegistrationStatus;
+use crate::call::Shared;
+use crate::driver::stream::Connection;
+use crate::error::{Error, Result};
+use crate::service::{Reply, Request};
+
+pub(crate) use listen::{Listener, bind};
+pub(crate) use locate::Locator;
+pub(crate) use place::{check_account, options, place, register};
+pub(crate) use requests::PendingRequest;
+pub(crate) use task::{Parts, Settings, spawn};
+
+/// Commands of bots that wait for the task.
+pub(crate) const COMMANDS: usize = 8192;
+/// Messages from the network that wait for the task.
+pub(crate) const INBOUND: usize = 4096;
+
+/// What the network brings to the task.
+pub(crate) enum Inbound {
+    Datagram {
+        listener: usize,
+        remote: SocketAddr,
+        payload: Bytes,
+    },
+    Message {
+        flow: FlowId,
+        message: callbot_sip::Message,
+    },
+    Opened {
+        flow: FlowId,
+        listener: Option<usize>,
+        local: SocketAddr,
+        remote: SocketAddr,
+        connection: Connection,
+    },
+    Closed {
+        flow: FlowId,
+        remote: SocketAddr,
+        why: String,
+    },
+}
+
+/// What the endpoint and its calls ask of the task.
+pub(crate) enum ToSip {
+    Act(InviteId, Act),
+    Invite {
+        invite: Box<Invite>,
+        call: Arc<Shared>,
+        reply: oneshot::Sender<Result<()>>,
+    },
+    Register {
+        registration: Box<Registration>,
+        status: watch::Sender<RegistrationStatus>,
+    },
+    Request {
+        request: Box<callbot_sip::ua::OutOfDialog>,
+        reply: oneshot::Sender<Result<Reply>>,
+    },
+    Respond {
+        id: callbot_sip::ua::ServerRequestId,
+        reply: Reply,
+    },
+    /// A name was resolved, or was not.
+    Resolved {
+        transmit: Box<callbot_sip::ua::Transmit>,
+        result: std::io::Result<SocketAddr>,
+    },
+    /// New calls are refused from now on.
+    Refuse,
+    /// Hangs all calls up.
+    HangUpAll,
+    /// Unregisters, waits for what is unanswered, and ends.
+    Close {
+        done: oneshot::Sender<()>,
+    },
+}
+
+/// What arrives for the bots of an endpoint.
+pub(crate) enum Arrival {
+    Call(Arc<Shared>),
+    Request(PendingRequest, Request),
+}
+
+/// One call's way to the task.
+#[derive(Clone)]
+pub(crate) struct SipHandle {
+    invite: InviteId,
+    commands: mpsc::Sender<ToSip>,
+}
+
+impl SipHandle {
+    pub(crate) fn act(&self, act: Act) -> Result<()> {
+        self.commands
+            .try_send(ToSip::Act(self.invite, act))
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => {
+                    Error::Exhausted("the signalling task is overloaded".to_owned())
+                }
+                mpsc::error::TrySendError::Closed(_) => Error::Closed,
+            })
+    }
+
+    /// Hangs up, even when the queue is full: a call must not be left behind.
+    pub(crate) fn hang_up(&self) {
+        let hangup = ToSip::Act(self.invite, Act::Hangup);
+        if let Err(mpsc::error::TrySendError::Full(hangup)) = self.commands.try_send(hangup) {
+            let commands = self.commands.clone();
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                runtime.spawn(async move { commands.send(hangup).await });
+            }
+        }
+    }
+}
