@@ -6,13 +6,14 @@
 //!
 //! Invariant: a test passes, fails, or says loudly that it was skipped; where `CI` or `CALLBOT_PEERS=required` is set it never skips.
 
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CloneFlags, unshare};
 
 /// A program that a test cannot do without.
@@ -52,8 +53,28 @@ pub fn find(program: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
+/// Whether a missing peer is a failure.
+fn must_run() -> bool {
+    ["CI", "CALLBOT_PEERS"].iter().any(|name| {
+        std::env::var(name).is_ok_and(|value| !["", "0", "false"].contains(&value.as_str()))
+    })
+}
+
 fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
+}
+
+/// Says loudly that a test does not run, and leaves word for `cargo xtask`, which sums up at the end.
+fn skip(name: &str, why: &str) {
+    eprintln!("*** {name}: SKIPPED, {why} ***");
+    if let Some(file) = std::env::var_os("CALLBOT_SKIPPED")
+        && let Ok(mut file) = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(file)
+    {
+        writeln!(file, "{name}: {why}").ok();
+    }
 }
 
 /// The surroundings of one test.
@@ -78,12 +99,11 @@ impl Lab {
     ) {
         let missing: Vec<_> = needs.iter().filter(|peer| !peer.is_there()).collect();
         if !missing.is_empty() {
-            let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
             assert!(
-                !set("CI") && !set("CALLBOT_PEERS"),
+                !must_run(),
                 "{name}: {missing:?} missing; `cargo xtask peers` installs what it can"
             );
-            eprintln!("*** {name}: SKIPPED, missing {missing:?} ***");
+            skip(name, &format!("missing {missing:?}"));
             return;
         }
         let label = name.to_owned();
@@ -172,6 +192,17 @@ impl Lab {
             }
         }
         bail!("no free port left below 32000")
+    }
+
+    /// Leaves the rest of the test out because the machine does not allow it, loudly; where nothing may be skipped this is an error.
+    ///
+    /// # Errors
+    ///
+    /// Where `CI` or `CALLBOT_PEERS` is set.
+    pub fn skip(&self, why: &str) -> Result<()> {
+        ensure!(!must_run(), "{why}, and nothing may be skipped here");
+        skip(&self.name, why);
+        Ok(())
     }
 
     /// Says a measured figure, so that it stands in the log of a run that passes.
