@@ -3,9 +3,12 @@
 //! [`message`] and [`wire`] read and write messages, [`uri`] addresses, [`headers`] the headers that a user agent acts on.
 
 pub mod auth;
+mod dialog;
 pub mod headers;
 pub mod ids;
+mod invite;
 pub mod message;
+mod registration;
 pub mod timers;
 pub mod transaction;
 pub mod ua;

@@ -3,12 +3,25 @@
 //! Responsibility: RFC 3261 as a client and as a server (sections 8 to 15), without sockets and without a
 //! clock. The shell calls [`UserAgent::receive_datagram`] and the commands, each with the time, then drains
 //! [`UserAgent::poll_output`] until it says `Timeout`, and calls [`UserAgent::handle_timeout`] at that time.
+//!
+//! Invariants: everything that a peer can make this hold is bounded by [`Config`]; outputs come in the order
+//! of what caused them, the same in every run from the same [`Ids`]; a call ends with one `Event::Ended`.
+//! What the shell owes in return: report a connection that closed ([`UserAgent::transport_failed`]), and say
+//! which way a request went whose host it resolved ([`UserAgent::bound`]).
 
 mod address;
+mod build;
+mod clients;
 mod command;
 mod config;
+mod core;
 mod event;
+mod receive;
+mod servers;
+mod single;
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -21,9 +34,18 @@ pub use command::{
 pub use config::{Config, Counts};
 pub use event::{EndCause, Event, Failure, Output, RegistrationState};
 
-use crate::ids::Ids;
+pub(crate) use self::core::{Armed, Core, Owner, Table};
+pub(crate) use build::{clean, clean_body, clean_headers, contact_value, put_body};
+pub(crate) use clients::{ClientUse, cseq_value, via_value};
+pub(crate) use servers::{ServerUse, with_tag};
+
 use crate::headers::Header;
+use crate::ids::Ids;
+use crate::invite::Session;
 use crate::message::Message;
+use crate::registration::Registered;
+use crate::transaction::Handle;
+use single::Single;
 
 /// One unanswered request of ours, as [`Transmit`] names it to [`FailedTransport`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,69 +54,164 @@ pub struct TransactionId(pub(crate) u64);
 /// A SIP user agent.
 #[derive(Debug)]
 pub struct UserAgent {
-    config: Config,
-    ids: Ids,
+    core: Core,
+    invites: Table<InviteId, Box<Session>>,
+    requests: Table<RequestId, Box<Single>>,
+    registrations: BTreeMap<RegistrationId, Registered>,
+    /// The last number given as an id.
+    last_id: u64,
 }
 
 impl UserAgent {
     /// A user agent without calls.
     #[must_use]
     pub fn new(config: Config, ids: Ids) -> Self {
-        UserAgent { config, ids }
+        UserAgent {
+            core: Core::new(config, ids),
+            invites: Table::default(),
+            requests: Table::default(),
+            registrations: BTreeMap::new(),
+            last_id: 0,
+        }
     }
 
     /// A datagram came, or a whole message over a stream. What cannot be read is answered with 400 when it
     /// names enough to answer, and is dropped in silence otherwise.
     pub fn receive_datagram(&mut self, now: Instant, source: &Source, datagram: Bytes) {
-        let _ = (now, source, datagram);
+        match Message::parse(datagram) {
+            Ok(message) => self.receive_message(now, source, message),
+            Err(why) => self.receive_malformed(source, &why),
+        }
     }
 
     /// A message came that the shell has parsed.
     pub fn receive_message(&mut self, now: Instant, source: &Source, message: Message) {
-        let _ = (now, source, message);
+        self.core.saw_flow(source);
+        match message {
+            Message::Request(request) => self.receive_request(now, source, request),
+            Message::Response(response) => self.receive_response(now, source, response),
+        }
     }
 
-    /// A connection closed, or a message could not be sent; `why` ends up in the events.
-    pub fn transport_failed(&mut self, now: Instant, failed: &FailedTransport, why: String) {
-        let _ = (now, failed, why);
+    /// The shell resolved a request's host or opened its connection: all that follows in its transaction, and
+    /// what it leads to, goes the same way. Harmless for a transaction that is over.
+    pub fn bound(&mut self, transaction: TransactionId, remote: SocketAddr, flow: Option<FlowId>) {
+        self.core.bind_client(Handle::from_bits(transaction.0), remote, flow);
     }
 
     /// Time has passed: to be called at the time of [`Output::Timeout`], harmless at any other.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
+        while let Some((id, owner)) = self.core.timers.pop_due(now) {
+            match owner {
+                Owner::Client(handle) => {
+                    if self.core.client_armed(handle).is_some_and(|armed| armed.take(id)) {
+                        self.client_timeout(now, handle);
+                    }
+                }
+                Owner::Server(handle) => {
+                    if self.core.server_armed(handle).is_some_and(|armed| armed.take(id)) {
+                        self.core.server_timeout(now, handle);
+                    }
+                }
+                Owner::Invite(invite) => {
+                    self.with_session(invite, |session, core| {
+                        if session.armed_mut().take(id) {
+                            session.handle_timeout(core, now);
+                        }
+                    });
+                }
+                Owner::Registration(registration) => self.registration_timeout(now, registration, id),
+            }
+        }
     }
 
     /// What to do next; call it until it gives [`Output::Timeout`].
     pub fn poll_output(&mut self) -> Output {
-        Output::Timeout(None)
+        if let Some(output) = self.core.out.pop_front() {
+            return output;
+        }
+        let Core { timers, clients, servers, .. } = &mut self.core;
+        let (invites, registrations) = (&self.invites, &self.registrations);
+        Output::Timeout(timers.next(|id, owner| match owner {
+            Owner::Client(handle) => clients.get(handle).is_some_and(|client| client.armed().is(id)),
+            Owner::Server(handle) => servers.get(handle).is_some_and(|server| server.armed().is(id)),
+            Owner::Invite(invite) => invites.get(&invite).is_some_and(|session| session.armed().is(id)),
+            Owner::Registration(registration) => {
+                registrations.get(&registration).is_some_and(|registered| registered.armed().is(id))
+            }
+        }))
     }
 
     /// What is held at the moment.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        Counts::default()
+        Counts {
+            calls: self.invites.len(),
+            dialogs: self.core.dialogs.len(),
+            transactions: self.core.transactions(),
+            unanswered: self.core.unanswered,
+            registrations: self.registrations.len(),
+            timers: self.core.timers.len(),
+        }
     }
 
     /// The settings.
     #[must_use]
     pub fn config(&self) -> &Config {
-        &self.config
+        &self.core.config
     }
 
     /// The Call-ID of a call.
     #[must_use]
     pub fn call_id(&self, invite: InviteId) -> Option<&str> {
-        let _ = invite;
-        None
+        std::str::from_utf8(&self.invites.get(&invite)?.call_id).ok()
     }
 
+    fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    /// Runs something on a call, then arms its timer, or drops it if it is over.
+    fn with_session<R>(&mut self, id: InviteId, run: impl FnOnce(&mut Session, &mut Core) -> R) -> Option<R> {
+        let session = self.invites.get_mut(&id)?;
+        let result = run(session, &mut self.core);
+        if session.is_over() {
+            self.invites.remove(&id);
+        } else {
+            session.arm(&mut self.core);
+        }
+        Some(result)
+    }
+
+    fn command(
+        &mut self,
+        id: InviteId,
+        run: impl FnOnce(&mut Session, &mut Core) -> Result<(), UaError>,
+    ) -> Result<(), UaError> {
+        self.with_session(id, run).unwrap_or(Err(UaError::UnknownCall))
+    }
+
+    fn check_room(&self) -> Result<(), UaError> {
+        if self.core.is_full() {
+            return Err(UaError::TooManyTransactions(self.core.config.max_transactions));
+        }
+        Ok(())
+    }
     /// Sends an INVITE.
     ///
     /// # Errors
     /// When a limit is reached or a text cannot be written.
     pub fn invite(&mut self, now: Instant, invite: Invite) -> Result<InviteId, UaError> {
-        let _ = (now, invite, &mut self.ids);
-        Ok(InviteId(0))
+        if self.invites.len() >= self.core.config.max_calls {
+            return Err(UaError::TooManyCalls(self.core.config.max_calls));
+        }
+        self.check_room()?;
+        let id = InviteId(self.next_id());
+        let mut session = Session::dial(&mut self.core, now, id, invite)?;
+        session.arm(&mut self.core);
+        self.invites.insert(id, session);
+        Ok(id)
     }
 
     /// Acknowledges a 2xx that carried an offer, with our answer: after [`Event::Accepted`] with `needs_ack`, or
@@ -103,8 +220,8 @@ impl UserAgent {
     /// # Errors
     /// When no 2xx waits for it.
     pub fn ack(&mut self, now: Instant, invite: InviteId, body: Option<Body>) -> Result<(), UaError> {
-        let _ = (now, invite, body);
-        Ok(())
+        let _ = now;
+        self.command(invite, |session, core| session.ack(core, body))
     }
 
     /// Gives up an INVITE before its final response: CANCEL, as soon as a provisional response allows it. A 2xx
@@ -113,8 +230,7 @@ impl UserAgent {
     /// # Errors
     /// When the call is not being set up by us.
     pub fn cancel(&mut self, now: Instant, invite: InviteId) -> Result<(), UaError> {
-        let _ = (now, invite);
-        Ok(())
+        self.command(invite, |session, core| session.cancel(core, now))
     }
 
     /// Sends a provisional response, 101 to 199; with a body it is early media.
@@ -129,8 +245,7 @@ impl UserAgent {
         headers: Vec<Header>,
         body: Option<Body>,
     ) -> Result<(), UaError> {
-        let _ = (now, invite, status, headers, body);
-        Ok(())
+        self.command(invite, |session, core| session.ring(core, now, status, headers, body))
     }
 
     /// Answers 200 and repeats it until the ACK; see [`Event::Acknowledged`] and [`EndCause::AckTimeout`].
@@ -144,8 +259,7 @@ impl UserAgent {
         headers: Vec<Header>,
         body: Option<Body>,
     ) -> Result<(), UaError> {
-        let _ = (now, invite, headers, body);
-        Ok(())
+        self.command(invite, |session, core| session.accept(core, now, headers, body))
     }
 
     /// Answers 300 to 699; a 3xx with Contact headers redirects. `Ended` follows.
@@ -160,8 +274,7 @@ impl UserAgent {
         reason: Option<&str>,
         headers: Vec<Header>,
     ) -> Result<(), UaError> {
-        let _ = (now, invite, status, reason, headers);
-        Ok(())
+        self.command(invite, |session, core| session.reject(core, now, status, reason, headers))
     }
 
     /// Ends a call in whatever state it is: BYE, CANCEL, 480, or BYE as soon as the ACK has come (RFC 3261
@@ -170,8 +283,7 @@ impl UserAgent {
     /// # Errors
     /// When the call is unknown.
     pub fn bye(&mut self, now: Instant, invite: InviteId, headers: Vec<Header>) -> Result<(), UaError> {
-        let _ = (now, invite, headers);
-        Ok(())
+        self.command(invite, |session, core| session.hang_up(core, now, headers))
     }
 
     /// Offers a change of the session, or with no body asks the peer for an offer. 491 is tried again by itself
@@ -180,8 +292,9 @@ impl UserAgent {
     /// # Errors
     /// When the call is not established or another re-INVITE is under way.
     pub fn reinvite(&mut self, now: Instant, invite: InviteId, body: Option<Body>) -> Result<ReinviteId, UaError> {
-        let _ = (now, invite, body);
-        Ok(ReinviteId(0))
+        let id = ReinviteId(self.next_id());
+        self.command(invite, |session, core| session.reinvite(core, now, id, body))?;
+        Ok(id)
     }
 
     /// Answers 200 to the peer's re-INVITE.
@@ -189,8 +302,7 @@ impl UserAgent {
     /// # Errors
     /// When none waits.
     pub fn accept_reinvite(&mut self, now: Instant, invite: InviteId, body: Option<Body>) -> Result<(), UaError> {
-        let _ = (now, invite, body);
-        Ok(())
+        self.command(invite, |session, core| session.accept_reinvite(core, now, body))
     }
 
     /// Refuses the peer's re-INVITE, e.g. with 488; the session stays as it was.
@@ -198,8 +310,7 @@ impl UserAgent {
     /// # Errors
     /// When none waits, or the status is not 300 to 699.
     pub fn reject_reinvite(&mut self, now: Instant, invite: InviteId, status: u16) -> Result<(), UaError> {
-        let _ = (now, invite, status);
-        Ok(())
+        self.command(invite, |session, core| session.reject_reinvite(core, now, status))
     }
 
     /// Sends an INFO in the call. [`Event::InfoAnswered`] follows.
@@ -207,8 +318,7 @@ impl UserAgent {
     /// # Errors
     /// When there is no dialog yet or no longer.
     pub fn info(&mut self, now: Instant, invite: InviteId, body: Body) -> Result<(), UaError> {
-        let _ = (now, invite, body);
-        Ok(())
+        self.command(invite, |session, core| session.info(core, now, body))
     }
 
     /// Asks whether the peer still has the call (OPTIONS in the dialog). [`Event::ProbeAnswered`] follows, or
@@ -217,8 +327,7 @@ impl UserAgent {
     /// # Errors
     /// When the call is not established.
     pub fn probe(&mut self, now: Instant, invite: InviteId) -> Result<(), UaError> {
-        let _ = (now, invite);
-        Ok(())
+        self.command(invite, |session, core| session.probe(core, now))
     }
 
     /// Sends a request outside any call. [`Event::Response`] follows.
@@ -226,8 +335,11 @@ impl UserAgent {
     /// # Errors
     /// When a limit is reached or a text cannot be written.
     pub fn request(&mut self, now: Instant, request: OutOfDialog) -> Result<RequestId, UaError> {
-        let _ = (now, request);
-        Ok(RequestId(0))
+        self.check_room()?;
+        let id = RequestId(self.next_id());
+        let single = Single::send(&mut self.core, now, id, request)?;
+        self.requests.insert(id, Box::new(single));
+        Ok(id)
     }
 
     /// Answers a request outside any call. 200 to OPTIONS and 405 get Allow by themselves.
@@ -242,8 +354,7 @@ impl UserAgent {
         headers: Vec<Header>,
         body: Option<Body>,
     ) -> Result<(), UaError> {
-        let _ = (now, id, status, headers, body);
-        Ok(())
+        single::respond(&mut self.core, now, id, status, headers, body)
     }
 
     /// Registers an address of record and keeps it registered until `unregister`.
@@ -251,8 +362,12 @@ impl UserAgent {
     /// # Errors
     /// When a limit is reached or a text cannot be written.
     pub fn register(&mut self, now: Instant, registration: Registration) -> Result<RegistrationId, UaError> {
-        let _ = (now, registration);
-        Ok(RegistrationId(0))
+        self.check_room()?;
+        let id = RegistrationId(self.next_id());
+        let mut registered = Registered::start(&mut self.core, now, id, registration)?;
+        registered.arm(&mut self.core);
+        self.registrations.insert(id, registered);
+        Ok(id)
     }
 
     /// Removes a registration from the registrar. [`RegistrationState::Unregistered`] follows.
@@ -260,7 +375,9 @@ impl UserAgent {
     /// # Errors
     /// When it is unknown.
     pub fn unregister(&mut self, now: Instant, id: RegistrationId) -> Result<(), UaError> {
-        let _ = (now, id);
+        let registered = self.registrations.get_mut(&id).ok_or(UaError::UnknownRequest)?;
+        registered.unregister(&mut self.core, now);
+        self.settle_registration(id);
         Ok(())
     }
 }

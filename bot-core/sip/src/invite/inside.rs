@@ -1,0 +1,110 @@
+//! Requests in a dialog other than INVITE, ACK and BYE: INFO (RFC 6086 legacy usage), MESSAGE (RFC 3428) and
+//! OPTIONS (RFC 3261 section 11), both ways.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Phase, Session};
+use crate::headers::HeaderName;
+use crate::message::{Method, Request, Response, StatusCode};
+use crate::transaction::Key;
+use crate::ua::{Body, ClientUse, Core, Event, ServerUse, Source, UaError, clean_body, put_body};
+
+impl Session {
+    /// A request in the dialog that is neither ACK nor CANCEL and no copy of an earlier one.
+    pub(crate) fn receive_request(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        source: &Source,
+        request: &Arc<Request>,
+        key: Key,
+    ) {
+        let number = request.headers.cseq().map_or(0, |cseq| cseq.number);
+        let in_order = self.dialog.as_mut().is_some_and(|dialog| dialog.accept_number(number));
+        if !in_order {
+            let mut response = request.response(StatusCode(500));
+            response.reason = bytes::Bytes::from_static(b"CSeq Out Of Order");
+            return core.respond_stateless(source, request, response);
+        }
+        if request.method == Method::Invite {
+            return self.receive_reinvite(core, now, source, request, key);
+        }
+        let status = self.status_for(core, request);
+        let mut response = request.response(StatusCode(status));
+        match (&request.method, status) {
+            (Method::Options, 200) => {
+                core.describe(&mut response.headers);
+                response.headers.push(HeaderName::Accept, &b"application/sdp"[..]);
+            }
+            (_, 405) => response.headers.push(HeaderName::Allow, core.allow.clone()),
+            _ => {}
+        }
+        self.answer_inside(core, now, source, request, key, response);
+        if status != 200 {
+            return;
+        }
+        let (invite, request) = (self.id, request.clone());
+        match request.method {
+            Method::Bye => self.receive_bye(core, now, &request),
+            Method::Info => core.event(Event::Info { invite, request }),
+            Method::Message => core.event(Event::MessageInCall { invite, request }),
+            _ => {}
+        }
+    }
+
+    fn status_for(&self, core: &Core, request: &Request) -> u16 {
+        match &request.method {
+            // A BYE that crosses ours finds the call it means.
+            Method::Bye => 200,
+            _ if self.phase == Phase::Closing => 481,
+            _ if core.is_full() => 503,
+            Method::Options => 200,
+            method @ (Method::Info | Method::Message) if core.config.allow.contains(method) => 200,
+            Method::Other(_) => 501,
+            _ => 405,
+        }
+    }
+
+    fn answer_inside(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        source: &Source,
+        request: &Arc<Request>,
+        key: Key,
+        mut response: Response,
+    ) {
+        if core.is_full() {
+            return core.respond_stateless(source, request, response);
+        }
+        core.sign(&mut response);
+        let handle = core.start_server(now, source, request, key, None, ServerUse::Other(Some(self.id)));
+        core.respond(now, handle, &response);
+    }
+
+    pub(crate) fn info(&mut self, core: &mut Core, now: Instant, body: Body) -> Result<(), UaError> {
+        clean_body(Some(&body))?;
+        if matches!(self.phase, Phase::Closing | Phase::Over) {
+            return Err(self.wrong("send INFO"));
+        }
+        let (mut request, target) =
+            self.request(core, Method::Info).ok_or(self.wrong("send INFO"))?;
+        request.body = put_body(&mut request.headers, Some(body));
+        self.authorize(core, &mut request);
+        core.start_client(now, request, target, ClientUse::Info(self.id), 1);
+        Ok(())
+    }
+
+    pub(crate) fn probe(&mut self, core: &mut Core, now: Instant) -> Result<(), UaError> {
+        if self.phase != Phase::Established {
+            return Err(self.wrong("probe"));
+        }
+        let (mut request, target) =
+            self.request(core, Method::Options).ok_or(self.wrong("probe"))?;
+        request.headers.push(HeaderName::Accept, &b"application/sdp"[..]);
+        self.authorize(core, &mut request);
+        core.start_client(now, request, target, ClientUse::Probe(self.id), 1);
+        Ok(())
+    }
+}

@@ -1,0 +1,201 @@
+//! Calls: what an INVITE, sent or received, goes through until its end (RFC 3261 sections 13 to 15).
+//!
+//! Responsibility: one [`Session`] a call. `offer` is the caller's side up to the final response, `answer` the
+//! callee's, `ack` the three-way handshake, `cancel` giving up, `modify` re-INVITE, `end` BYE, and `inside`
+//! the other requests in a dialog.
+//!
+//! Invariants: `Event::Ended` goes out exactly once, in [`Session::end`], after which the session is `Over`, has
+//! no dialog and is dropped by the user agent; a phase changes in one place only, by [`Session::enter`].
+
+mod ack;
+mod answer;
+mod cancel;
+mod end;
+mod inside;
+mod modify;
+mod offer;
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+pub(crate) use ack::acknowledge_stray;
+use ack::Unacknowledged;
+use answer::Incoming;
+use modify::{Modification, PeerModification};
+use offer::Outgoing;
+
+use crate::auth::Authenticator;
+use crate::dialog::Dialog;
+use crate::headers::{Header, HeaderName, NameAddr};
+use crate::message::{Method, Request};
+use crate::ua::{Armed, Core, EndCause, Event, InviteId, Owner, Target, UaError};
+
+/// What a call is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Our INVITE has no final response.
+    Calling,
+    /// Their INVITE has none.
+    Ringing,
+    /// Our 2xx is not acknowledged.
+    Accepted,
+    /// Their 2xx waits for our answer in the ACK.
+    AckDue,
+    Established,
+    /// Our BYE is out.
+    Closing,
+    Over,
+}
+
+impl Phase {
+    fn name(self) -> &'static str {
+        match self {
+            Phase::Calling => "being set up by us",
+            Phase::Ringing => "waiting for our answer",
+            Phase::Accepted => "waiting for the peer's ACK",
+            Phase::AckDue => "waiting for our ACK",
+            Phase::Established => "established",
+            Phase::Closing => "being ended",
+            Phase::Over => "over",
+        }
+    }
+}
+
+/// One call.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: InviteId,
+    phase: Phase,
+    pub(crate) call_id: Bytes,
+    dialog: Option<Dialog>,
+    auth: Authenticator,
+    /// Our Contact.
+    contact: Bytes,
+    outgoing: Option<Box<Outgoing>>,
+    incoming: Option<Box<Incoming>>,
+    unacknowledged: Option<Box<Unacknowledged>>,
+    /// A 2xx of theirs that waits for `ack`.
+    ack_due: Option<ack::AckDue>,
+    /// Our re-INVITE.
+    modification: Option<Box<Modification>>,
+    /// Theirs.
+    peer_modification: Option<PeerModification>,
+    /// Whether this side chose the Call-ID, which decides who waits longer after a 491.
+    owns_call_id: bool,
+    /// BYE is wanted as soon as it is allowed, with these headers.
+    hang_up: Option<Vec<Header>>,
+    /// What `Ended` will say when our BYE is answered.
+    end_cause: Option<EndCause>,
+    armed: Armed,
+}
+
+impl Session {
+    pub(crate) fn is_over(&self) -> bool {
+        self.phase == Phase::Over
+    }
+
+    /// Our tag, once there is a dialog.
+    pub(crate) fn local_tag(&self) -> Option<String> {
+        let local = std::str::from_utf8(self.dialog.as_ref()?.local()).ok()?;
+        Some(NameAddr::parse(&HeaderName::From, local).ok()?.tag()?.to_owned())
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        tracing::trace!(invite = self.id.0, from = ?self.phase, to = ?phase, "call phase");
+        self.phase = phase;
+    }
+
+    fn wrong(&self, command: &'static str) -> UaError {
+        UaError::WrongState {
+            command,
+            state: self.phase.name(),
+        }
+    }
+
+    /// The call is over: says so, once.
+    fn end(&mut self, core: &mut Core, cause: EndCause) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        self.enter(Phase::Over);
+        self.drop_dialog(core);
+        core.event(Event::Ended {
+            invite: self.id,
+            cause,
+        });
+    }
+
+    fn set_dialog(&mut self, core: &mut Core, dialog: Dialog) {
+        self.drop_dialog(core);
+        core.dialogs.insert(dialog.key, self.id);
+        self.dialog = Some(dialog);
+    }
+
+    fn drop_dialog(&mut self, core: &mut Core) {
+        if let Some(dialog) = self.dialog.take() {
+            core.dialogs.remove(&dialog.key);
+        }
+    }
+
+    /// A request in the dialog, signed with what the realms asked for before.
+    fn request(&mut self, core: &mut Core, method: Method) -> Option<(Request, Target)> {
+        let dialog = self.dialog.as_mut()?;
+        let is_live = dialog.peer.flow.is_some_and(|flow| core.is_live(flow));
+        let (mut request, target) = dialog.request(method, is_live);
+        self.finish_request(core, &mut request);
+        Some((request, target))
+    }
+
+    fn finish_request(&self, core: &Core, request: &mut Request) {
+        if request.method == Method::Invite {
+            request.headers.push(HeaderName::Contact, self.contact.clone());
+            core.describe(&mut request.headers);
+        }
+        request.headers.push(HeaderName::UserAgent, core.user_agent.clone());
+    }
+
+    /// Adds Authorization; last, because auth-int looks at the body.
+    fn authorize(&mut self, core: &mut Core, request: &mut Request) {
+        if self.auth.is_empty() {
+            return;
+        }
+        let answers = self.auth.authorize(
+            &mut core.ids,
+            request.method.as_str(),
+            request.uri.as_str(),
+            &request.body,
+        );
+        for (name, value) in answers {
+            request.headers.push(name, value);
+        }
+    }
+
+    /// Arms the earliest of what this call waits for.
+    pub(crate) fn arm(&mut self, core: &mut Core) {
+        let mut deadline = None;
+        let mut consider = |at: Option<Instant>| deadline = crate::transaction::earlier(deadline, at);
+        if self.phase != Phase::Over {
+            consider(self.unacknowledged.as_ref().map(|waiting| waiting.deadline()));
+            consider(self.incoming.as_ref().and_then(|incoming| incoming.deadline()));
+            consider(self.modification.as_ref().and_then(|modification| modification.retry_at()));
+        }
+        let mut armed = self.armed;
+        core.arm(&mut armed, deadline, Owner::Invite(self.id));
+        self.armed = armed;
+    }
+
+    pub(crate) fn armed(&self) -> &Armed {
+        &self.armed
+    }
+
+    pub(crate) fn armed_mut(&mut self) -> &mut Armed {
+        &mut self.armed
+    }
+
+    pub(crate) fn handle_timeout(&mut self, core: &mut Core, now: Instant) {
+        self.repeat_success(core, now);
+        self.ringing_timeout(core, now);
+        self.retry_modification(core, now);
+    }
+}

@@ -1,0 +1,506 @@
+//! The client transactions that are under way: starting, matching, repeating and ending them.
+
+use std::time::Instant;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::core::{Armed, Core, Owner};
+use super::{InviteId, RegistrationId, RequestId, Source, Target};
+use crate::headers::{Header, HeaderName, Headers};
+use crate::message::{Method, Request, Response};
+use crate::transaction::{
+    Client, ClientInvite, Handle, Key, ResponseAction, State, TimeoutAction,
+};
+
+/// How many forked 2xx one INVITE answers with ACK and BYE.
+const MAX_FORKS: usize = 16;
+
+/// What a request of ours is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClientUse {
+    Invite(InviteId),
+    Reinvite(InviteId),
+    Bye(InviteId),
+    Info(InviteId),
+    Probe(InviteId),
+    /// CANCEL, or a BYE to a branch or a call that is over for everybody else.
+    Detached(InviteId),
+    Request(RequestId),
+    Register(RegistrationId),
+}
+
+impl ClientUse {
+    pub(crate) fn invite(self) -> Option<InviteId> {
+        match self {
+            ClientUse::Invite(id)
+            | ClientUse::Reinvite(id)
+            | ClientUse::Bye(id)
+            | ClientUse::Info(id)
+            | ClientUse::Probe(id)
+            | ClientUse::Detached(id) => Some(id),
+            ClientUse::Request(_) | ClientUse::Register(_) => None,
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Machine {
+    Invite(ClientInvite),
+    Other(Client),
+}
+
+/// An ACK to a 2xx, kept for retransmissions of that 2xx.
+#[derive(Debug)]
+struct SentAck {
+    remote_tag: Box<str>,
+    payload: Bytes,
+    target: Target,
+}
+
+#[derive(Debug)]
+pub(crate) struct ClientTransaction {
+    machine: Machine,
+    key: Key,
+    pub(crate) usage: ClientUse,
+    pub(crate) target: Target,
+    /// With its Via.
+    pub(crate) request: Request,
+    payload: Bytes,
+    /// How often this request was sent, counting those that were challenged.
+    pub(crate) tries: u8,
+    /// The ACK for our refusal.
+    refusal_ack: Bytes,
+    acks: Vec<SentAck>,
+    unanswered: bool,
+    armed: Armed,
+}
+
+impl ClientTransaction {
+    pub(super) fn armed(&self) -> &Armed {
+        &self.armed
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match &self.machine {
+            Machine::Invite(machine) => machine.deadline(),
+            Machine::Other(machine) => machine.deadline(),
+        }
+    }
+
+    fn state(&self) -> State {
+        match &self.machine {
+            Machine::Invite(machine) => machine.state(),
+            Machine::Other(machine) => machine.state(),
+        }
+    }
+}
+
+impl Core {
+    /// Sends a request, which gets its Via here, and waits for the answer.
+    pub(crate) fn start_client(
+        &mut self,
+        now: Instant,
+        mut request: Request,
+        target: Target,
+        usage: ClientUse,
+        tries: u8,
+    ) -> Handle {
+        let branch = self.ids.branch();
+        let via = via_value(&target, &branch);
+        request.headers.push_front(HeaderName::Via, via);
+        self.start_client_with_via(now, request, target, usage, tries, &branch)
+    }
+
+    fn start_client_with_via(
+        &mut self,
+        now: Instant,
+        request: Request,
+        target: Target,
+        usage: ClientUse,
+        tries: u8,
+        branch: &str,
+    ) -> Handle {
+        let reliable = target.protocol.is_reliable();
+        let payload = request.to_bytes();
+        let key = self.keys.client(branch, request.method.as_str());
+        let machine = if request.method == Method::Invite {
+            Machine::Invite(ClientInvite::new(now, &self.timings, reliable))
+        } else {
+            Machine::Other(Client::new(now, &self.timings, reliable))
+        };
+        let handle = self.clients.insert(ClientTransaction {
+            machine,
+            key,
+            usage,
+            target: target.clone(),
+            request,
+            payload: payload.clone(),
+            tries,
+            refusal_ack: Bytes::new(),
+            acks: Vec::new(),
+            unanswered: true,
+            armed: Armed::default(),
+        });
+        self.unanswered += 1;
+        self.client_keys.insert(key, handle);
+        if let Some(flow) = target.flow {
+            self.client_flows.insert((flow, handle.to_bits()));
+        }
+        self.transmit(&target, payload, usage.invite(), Some(handle));
+        self.rearm_client(handle);
+        handle
+    }
+
+    /// CANCEL for an INVITE of ours: same Request-URI, Via, From, To, Call-ID, Route and CSeq number
+    /// (section 9.1). The INVITE ends 64*T1 later even if the peer never answers it.
+    pub(crate) fn start_cancel(&mut self, now: Instant, invite: Handle) {
+        let give_up = now + self.timings.timeout();
+        let Some(transaction) = self.clients.get_mut(invite) else {
+            return;
+        };
+        if let Machine::Invite(machine) = &mut transaction.machine {
+            machine.give_up_at(give_up);
+        }
+        let original = &transaction.request;
+        let (Ok(via), Ok(cseq)) = (original.headers.via(), original.headers.cseq()) else {
+            return;
+        };
+        let branch = via.branch().unwrap_or_default().to_owned();
+        let mut request = derive_request(original, Method::Cancel, cseq.number, None);
+        request.headers.push(HeaderName::UserAgent, self.user_agent.clone());
+        let target = transaction.target.clone();
+        let usage = transaction.usage.invite().map_or(transaction.usage, ClientUse::Detached);
+        self.rearm_client(invite);
+        self.start_client_with_via(now, request, target, usage, 1, &branch);
+    }
+
+    /// The transaction that a response answers (section 17.1.3).
+    pub(crate) fn client_of(&self, response: &Response) -> Option<Handle> {
+        let via = response.headers.via().ok()?;
+        let cseq = response.headers.cseq().ok()?;
+        let key = self.keys.client(via.branch()?, cseq.method.as_str());
+        self.client_keys.get(&key).copied()
+    }
+
+    /// Runs the state machine; what comes back with `true` is for the user of the transaction.
+    pub(crate) fn client_receive(&mut self, now: Instant, handle: Handle, response: &Response) -> bool {
+        let Some(transaction) = self.clients.get_mut(handle) else {
+            return false;
+        };
+        let status = response.status;
+        let action = match &mut transaction.machine {
+            Machine::Invite(machine) => machine.receive(now, &self.timings, status),
+            Machine::Other(machine) => machine.receive(now, &self.timings, status),
+        };
+        if status.is_final() {
+            self.answered(handle);
+        }
+        match action {
+            ResponseAction::Ignore => return false,
+            ResponseAction::Pass => {}
+            ResponseAction::PassAndAck => self.ack_refusal(handle, response),
+            ResponseAction::AckAgain => {
+                self.send_refusal_ack(handle);
+                return false;
+            }
+        }
+        self.rearm_client(handle);
+        true
+    }
+
+    fn answered(&mut self, handle: Handle) {
+        if let Some(transaction) = self.clients.get_mut(handle)
+            && transaction.unanswered
+        {
+            transaction.unanswered = false;
+            self.unanswered -= 1;
+            if let Some(flow) = transaction.target.flow {
+                self.client_flows.remove(&(flow, handle.to_bits()));
+            }
+        }
+    }
+
+    /// ACK for a refusal: within the transaction, same branch (section 17.1.1.3).
+    fn ack_refusal(&mut self, handle: Handle, response: &Response) {
+        if let Some(transaction) = self.clients.get_mut(handle) {
+            let number = transaction.request.headers.cseq().map_or(1, |cseq| cseq.number);
+            let to = response.headers.first(&HeaderName::To).map(|header| header.value.clone());
+            let ack = derive_request(&transaction.request, Method::Ack, number, to);
+            transaction.refusal_ack = ack.to_bytes();
+        }
+        self.send_refusal_ack(handle);
+    }
+
+    fn send_refusal_ack(&mut self, handle: Handle) {
+        if let Some(transaction) = self.clients.get(handle) {
+            let (target, payload) = (transaction.target.clone(), transaction.refusal_ack.clone());
+            let invite = transaction.usage.invite();
+            self.transmit(&target, payload, invite, None);
+        }
+    }
+
+    /// Keeps the ACK to a 2xx for when that 2xx comes again. `false` when too many branches answered.
+    pub(crate) fn keep_ack(&mut self, handle: Handle, remote_tag: &str, payload: Bytes, target: Target) -> bool {
+        let Some(transaction) = self.clients.get_mut(handle) else {
+            return true;
+        };
+        if transaction.acks.len() >= MAX_FORKS {
+            return false;
+        }
+        transaction.acks.push(SentAck {
+            remote_tag: remote_tag.into(),
+            payload,
+            target,
+        });
+        true
+    }
+
+    pub(crate) fn has_room_for_ack(&self, handle: Handle) -> bool {
+        self.clients.get(handle).is_some_and(|transaction| transaction.acks.len() < MAX_FORKS)
+    }
+
+    /// Sends the ACK for this branch's 2xx again, if one was sent before.
+    pub(crate) fn ack_again(&mut self, handle: Handle, remote_tag: &str) -> bool {
+        let Some(transaction) = self.clients.get(handle) else {
+            return false;
+        };
+        let Some(ack) = transaction.acks.iter().find(|ack| &*ack.remote_tag == remote_tag) else {
+            return false;
+        };
+        let (target, payload) = (ack.target.clone(), ack.payload.clone());
+        let invite = transaction.usage.invite();
+        self.transmit(&target, payload, invite, None);
+        true
+    }
+
+    /// Lets a ringing INVITE wait until `end` at most.
+    pub(crate) fn limit_client(&mut self, handle: Handle, end: Instant) {
+        if let Some(transaction) = self.clients.get_mut(handle)
+            && let Machine::Invite(machine) = &mut transaction.machine
+        {
+            machine.give_up_at(end);
+        }
+        self.rearm_client(handle);
+    }
+
+    /// Whether a provisional response came, so that CANCEL may be sent.
+    pub(crate) fn is_proceeding(&self, handle: Handle) -> bool {
+        self.clients.get(handle).is_some_and(|transaction| transaction.state() == State::Proceeding)
+    }
+
+    /// The status of the timer: `Some` when the user must hear that nobody answered.
+    pub(crate) fn client_timeout(&mut self, now: Instant, handle: Handle) -> Option<ClientUse> {
+        let transaction = self.clients.get_mut(handle)?;
+        let action = match &mut transaction.machine {
+            Machine::Invite(machine) => machine.handle_timeout(now, &self.timings),
+            Machine::Other(machine) => machine.handle_timeout(now, &self.timings),
+        };
+        match action {
+            TimeoutAction::None => {}
+            TimeoutAction::Retransmit => {
+                let (target, payload) = (transaction.target.clone(), transaction.payload.clone());
+                let invite = transaction.usage.invite();
+                self.transmit(&target, payload, invite, Some(handle));
+            }
+            TimeoutAction::TimedOut => {
+                let usage = transaction.usage;
+                return Some(usage);
+            }
+            TimeoutAction::Terminated => {
+                self.remove_client(handle);
+                return None;
+            }
+        }
+        self.rearm_client(handle);
+        None
+    }
+
+    pub(crate) fn remove_client(&mut self, handle: Handle) -> Option<Box<ClientTransaction>> {
+        self.answered(handle);
+        let transaction = self.clients.remove(handle)?;
+        self.client_keys.remove(&transaction.key);
+        Some(transaction)
+    }
+
+    /// Arms the next deadline; a transaction that has none left, or whose last one is now (streams), ends.
+    fn rearm_client(&mut self, handle: Handle) {
+        let Some(transaction) = self.clients.get_mut(handle) else {
+            return;
+        };
+        let deadline = transaction.deadline();
+        let mut armed = transaction.armed;
+        self.arm(&mut armed, deadline, Owner::Client(handle));
+        if let Some(transaction) = self.clients.get_mut(handle) {
+            transaction.armed = armed;
+        }
+    }
+
+    pub(crate) fn client_armed(&mut self, handle: Handle) -> Option<&mut Armed> {
+        self.clients.get_mut(handle).map(|transaction| &mut transaction.armed)
+    }
+
+    /// The unanswered requests that a failed transport takes with it, in a repeatable order.
+    pub(super) fn clients_on(&self, failed: &super::FailedTransport) -> Vec<Handle> {
+        let mut found = Vec::new();
+        if let Some(transaction) = failed.transaction {
+            let handle = Handle::from_bits(transaction.0);
+            if self.clients.get(handle).is_some_and(|transaction| transaction.unanswered) {
+                found.push(handle);
+            }
+        }
+        if let Some(flow) = failed.flow {
+            found.extend(
+                self.client_flows
+                    .range((flow, 0)..=(flow, u64::MAX))
+                    .map(|(_, bits)| Handle::from_bits(*bits)),
+            );
+        }
+        if let (Some(protocol), Some(remote)) = (failed.protocol, failed.remote) {
+            // Rare, so the one place where the table is walked.
+            found.extend(self.clients.iter().filter_map(|(handle, transaction)| {
+                let target = &transaction.target;
+                (transaction.unanswered && target.protocol == protocol && target.remote == Some(remote))
+                    .then_some(handle)
+            }));
+        }
+        found.dedup();
+        found
+    }
+
+    /// The way that the shell chose for a transaction, for all that follows in it.
+    pub(super) fn bind_client(
+        &mut self,
+        handle: Handle,
+        remote: std::net::SocketAddr,
+        flow: Option<super::FlowId>,
+    ) {
+        let Some(transaction) = self.clients.get_mut(handle) else {
+            return;
+        };
+        if transaction.unanswered {
+            if let Some(old) = transaction.target.flow {
+                self.client_flows.remove(&(old, handle.to_bits()));
+            }
+            if let Some(new) = flow {
+                self.client_flows.insert((new, handle.to_bits()));
+            }
+        }
+        transaction.target.remote = Some(remote);
+        transaction.target.flow = flow;
+    }
+
+    /// An answer shows the connection that a request went out on.
+    pub(super) fn learn_flow(&mut self, handle: Handle, source: &Source) {
+        let Some(transaction) = self.clients.get(handle) else {
+            return;
+        };
+        let target = &transaction.target;
+        if source.flow.is_some() && target.flow.is_none() && target.protocol == source.protocol {
+            self.bind_client(handle, source.remote, source.flow);
+        }
+    }
+
+    /// Drops a transaction that waits for nothing any more: over streams, timers D and K are 0.
+    pub(super) fn settle_client(&mut self, now: Instant, handle: Handle) {
+        let is_due = |transaction: &ClientTransaction| transaction.deadline().is_some_and(|at| at <= now);
+        if self.clients.get(handle).is_some_and(is_due) && self.client_timeout(now, handle).is_none() {
+            self.rearm_client(handle);
+        }
+    }
+
+    pub(crate) fn client_usage(&self, handle: Handle) -> Option<ClientUse> {
+        self.clients.get(handle).map(|transaction| transaction.usage)
+    }
+
+    pub(crate) fn client_target(&self, handle: Handle) -> Option<&Target> {
+        self.clients.get(handle).map(|transaction| &transaction.target)
+    }
+
+    pub(crate) fn client_request(&self, handle: Handle) -> Option<(&Request, &Target)> {
+        self.clients.get(handle).map(|transaction| (&transaction.request, &transaction.target))
+    }
+
+    pub(crate) fn client_invite(&self, handle: Handle) -> Option<InviteId> {
+        self.clients.get(handle)?.usage.invite()
+    }
+
+    /// How often the request was sent, counting those that were challenged.
+    pub(crate) fn client_tries(&self, handle: Handle) -> u8 {
+        self.clients.get(handle).map_or(1, |transaction| transaction.tries)
+    }
+
+    /// What the request answered challenges with.
+    pub(crate) fn client_credentials(&self, handle: Handle) -> Vec<Header> {
+        let Some(transaction) = self.clients.get(handle) else {
+            return Vec::new();
+        };
+        let is_answer =
+            |name: &HeaderName| matches!(name, HeaderName::Authorization | HeaderName::ProxyAuthorization);
+        transaction.request.headers.iter().filter(|header| is_answer(&header.name)).cloned().collect()
+    }
+}
+
+/// Our Via. rport asks for the answer at the port that we send from (RFC 3581).
+pub(crate) fn via_value(target: &Target, branch: &str) -> Bytes {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(80);
+    // Writing into a String cannot fail.
+    let _ = write!(text, "SIP/2.0/{} {};branch={branch}", target.protocol.via_name(), target.advertised);
+    if !target.protocol.is_reliable() {
+        text.push_str(";rport");
+    }
+    Bytes::from(text)
+}
+
+/// A CSeq value.
+pub(crate) fn cseq_value(number: u32, method: &Method) -> Bytes {
+    let method = method.as_str();
+    let mut text = BytesMut::with_capacity(method.len() + 11);
+    let mut digits = [0_u8; 10];
+    let mut at = digits.len();
+    let mut rest = number;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    text.put_slice(&digits[at..]);
+    text.put_u8(b' ');
+    text.put_slice(method.as_bytes());
+    text.freeze()
+}
+
+/// An ACK or CANCEL that belongs to the transaction of `original`.
+fn derive_request(original: &Request, method: Method, number: u32, to: Option<Bytes>) -> Request {
+    let mut headers = Headers::with_capacity(10);
+    let mut top = true;
+    for header in original.headers.iter() {
+        match header.name {
+            HeaderName::Via if top => {
+                top = false;
+                headers.push_header(header.clone());
+            }
+            HeaderName::To => {
+                headers.push(HeaderName::To, to.clone().unwrap_or_else(|| header.value.clone()));
+            }
+            HeaderName::CSeq => headers.push(HeaderName::CSeq, cseq_value(number, &method)),
+            HeaderName::Route | HeaderName::MaxForwards | HeaderName::From | HeaderName::CallId => {
+                headers.push_header(header.clone());
+            }
+            // A proxy that challenged the INVITE may want to see the answer on its ACK too (section 22.3).
+            HeaderName::Authorization | HeaderName::ProxyAuthorization if method == Method::Ack => {
+                headers.push_header(header.clone());
+            }
+            _ => {}
+        }
+    }
+    Request {
+        method,
+        uri: original.uri.clone(),
+        headers,
+        body: Bytes::new(),
+    }
+}

@@ -1,0 +1,170 @@
+//! What calls, registrations and single requests share: transactions, timers, names and the output queue.
+//!
+//! Invariants: outputs leave in the order in which they were made; every transaction in a table has a timer
+//! armed or waits for a command, so that nothing stays for ever; tables are looked up, never walked, on the
+//! path of a message.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::hash::BuildHasherDefault;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::clients::ClientTransaction;
+use super::servers::ServerTransaction;
+use super::{
+    Config, Event, FlowId, InviteId, Output, RegistrationId, Source, Target, TransactionId, Transmit,
+};
+use crate::headers::HeaderName;
+use crate::ids::Ids;
+use crate::message::Response;
+use crate::timers::{TimerId, Timers, Timings};
+use crate::transaction::{Handle, Key, KeyHasher, KeyMaker, Slab};
+
+/// A table whose keys are random already.
+pub(crate) type Table<K, V> = HashMap<K, V, BuildHasherDefault<KeyHasher>>;
+
+/// Whose deadline a timer is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Owner {
+    Client(Handle),
+    Server(Handle),
+    Invite(InviteId),
+    Registration(RegistrationId),
+}
+
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) timings: Timings,
+    pub(crate) ids: Ids,
+    pub(crate) keys: KeyMaker,
+    pub(crate) out: VecDeque<Output>,
+    pub(crate) timers: Timers<Owner>,
+    pub(super) clients: Slab<ClientTransaction>,
+    pub(super) client_keys: Table<Key, Handle>,
+    /// Unanswered requests by the connection that they went out on.
+    pub(super) client_flows: BTreeSet<(FlowId, u64)>,
+    pub(super) unanswered: usize,
+    pub(super) servers: Slab<ServerTransaction>,
+    pub(super) server_keys: Table<Key, Handle>,
+    pub(super) merged: Table<Key, Handle>,
+    pub(crate) dialogs: Table<Key, InviteId>,
+    /// Connections that something came in on and that have not been reported as failed.
+    flows: HashSet<FlowId>,
+    /// Header values that every message repeats.
+    pub(crate) user_agent: Bytes,
+    pub(crate) allow: Bytes,
+    pub(crate) supported: Option<Bytes>,
+}
+
+impl Core {
+    pub(crate) fn new(config: Config, ids: Ids) -> Self {
+        let allow: Vec<&str> = config.allow.iter().map(|method| method.as_str()).collect();
+        Core {
+            timings: config.timings(),
+            ids,
+            keys: KeyMaker::default(),
+            out: VecDeque::new(),
+            timers: Timers::new(),
+            clients: Slab::new(),
+            client_keys: Table::default(),
+            client_flows: BTreeSet::new(),
+            unanswered: 0,
+            servers: Slab::new(),
+            server_keys: Table::default(),
+            merged: Table::default(),
+            dialogs: Table::default(),
+            flows: HashSet::new(),
+            user_agent: Bytes::from(config.user_agent.clone()),
+            allow: Bytes::from(allow.join(", ")),
+            supported: (!config.supported.is_empty()).then(|| Bytes::from(config.supported.join(", "))),
+            config,
+        }
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.out.push_back(Output::Event(event));
+    }
+
+    pub(crate) fn transmit(
+        &mut self,
+        target: &Target,
+        payload: Bytes,
+        invite: Option<InviteId>,
+        transaction: Option<Handle>,
+    ) {
+        self.out.push_back(Output::Transmit(Transmit {
+            target: target.clone(),
+            payload,
+            invite,
+            transaction: transaction.map(|handle| TransactionId(handle.to_bits())),
+        }));
+    }
+
+    /// Arms the one timer of an owner, unless it is armed for that time already.
+    pub(crate) fn arm(&mut self, slot: &mut Armed, deadline: Option<Instant>, owner: Owner) {
+        if slot.at != deadline {
+            slot.at = deadline;
+            slot.id = deadline.map_or(TimerId::default(), |at| self.timers.arm(at, owner));
+        }
+    }
+
+    pub(crate) fn transactions(&self) -> usize {
+        self.clients.len() + self.servers.len()
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.transactions() >= self.config.max_transactions
+    }
+
+    /// Remembers that the connection lives.
+    pub(crate) fn saw_flow(&mut self, source: &Source) {
+        if let Some(flow) = source.flow {
+            self.flows.insert(flow);
+        }
+    }
+
+    pub(crate) fn forget_flow(&mut self, flow: FlowId) {
+        self.flows.remove(&flow);
+    }
+
+    pub(crate) fn is_live(&self, flow: FlowId) -> bool {
+        self.flows.contains(&flow)
+    }
+
+    /// Headers that every response of ours ends with.
+    pub(crate) fn sign(&self, response: &mut Response) {
+        response.headers.push(HeaderName::Server, self.user_agent.clone());
+    }
+
+    /// Allow and Supported, where RFC 3261 sections 11.2, 13.2.1 and 13.3.1.4 want them.
+    pub(crate) fn describe(&self, headers: &mut crate::headers::Headers) {
+        headers.push(HeaderName::Allow, self.allow.clone());
+        if let Some(supported) = &self.supported {
+            headers.push(HeaderName::Supported, supported.clone());
+        }
+    }
+}
+
+/// The one timer of an owner.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Armed {
+    id: TimerId,
+    at: Option<Instant>,
+}
+
+impl Armed {
+    /// Whether an entry that falls due is still the one that counts; afterwards nothing is armed.
+    pub(crate) fn take(&mut self, id: TimerId) -> bool {
+        let current = self.is(id);
+        if current {
+            *self = Armed::default();
+        }
+        current
+    }
+
+    pub(crate) fn is(&self, id: TimerId) -> bool {
+        self.at.is_some() && self.id == id
+    }
+}
