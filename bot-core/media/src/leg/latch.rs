@@ -10,7 +10,7 @@
 //!   which a stranger cannot know; anyone else must wait until the call has been silent for [`ABANDONED_AFTER`];
 //! - a new address in the SDP starts over, and the old source does not come back by its last packets in flight.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 /// A source that is silent for this long may have been given another port by its NAT.
@@ -25,8 +25,13 @@ const FORMER_STAYS_OUT: Duration = Duration::from_secs(2);
 /// How far a stream may have gone on while its mapping moved.
 const MOVED_WITHIN: u16 = 1000;
 
-/// Sources that may be on trial at once, so that noise cannot keep a real peer from being confirmed.
-const CANDIDATES: usize = 4;
+/// Sources that may be on trial at once: two in each of eight rows, the address deciding on the row.
+const ROWS: usize = 8;
+const PLACES: usize = 2;
+
+/// How long a source on trial keeps its place. A peer's next packet comes sooner, and noise has to leave room in between.
+/// Each source has a row of its own, so that a flood delays a real peer but cannot keep it out.
+const TRIAL: Duration = Duration::from_millis(80);
 
 /// What to do with a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +66,7 @@ pub struct Latch {
     next: u16,
     last: Option<Instant>,
     former: Option<(SocketAddr, Instant)>,
-    candidates: [Option<Candidate>; CANDIDATES],
+    candidates: [[Option<Candidate>; PLACES]; ROWS],
 }
 
 impl Latch {
@@ -75,7 +80,7 @@ impl Latch {
             next: 0,
             last: None,
             former: None,
-            candidates: [None; CANDIDATES],
+            candidates: [[None; PLACES]; ROWS],
         }
     }
 
@@ -128,38 +133,36 @@ impl Latch {
         if !self.may_become(arrival, source, ssrc, sequence) {
             return Verdict::Reject;
         }
-        let known = self
-            .candidates
-            .iter_mut()
+        let row = row(source);
+        if let Some(known) = self.candidates[row]
+            .iter()
             .flatten()
-            .find(|candidate| candidate.source == source && candidate.ssrc == ssrc);
-        match known {
-            Some(candidate) if candidate.next == sequence => {
-                self.confirm(arrival, source, ssrc, sequence)
-            }
-            Some(candidate) => {
-                candidate.next = sequence.wrapping_add(1);
-                candidate.at = arrival;
-                Verdict::Hold
-            }
-            None => {
-                let newcomer = Candidate {
-                    source,
-                    ssrc,
-                    next: sequence.wrapping_add(1),
-                    at: arrival,
-                };
-                // An empty place sorts before the oldest candidate.
-                if let Some(place) = self
-                    .candidates
-                    .iter_mut()
-                    .min_by_key(|place| place.map(|candidate| candidate.at))
-                {
-                    *place = Some(newcomer);
-                }
-                Verdict::Hold
-            }
+            .find(|known| known.source == source)
+            && known.ssrc == ssrc
+            && known.next == sequence
+        {
+            return self.confirm(arrival, source, ssrc, sequence);
         }
+        let may_have = |place: &Option<Candidate>| match place {
+            None => true,
+            Some(old) => arrival.saturating_duration_since(old.at) >= TRIAL,
+        };
+        let own = |place: &Option<Candidate>| place.is_some_and(|old| old.source == source);
+        let places = &mut self.candidates[row];
+        let index = places
+            .iter()
+            .position(own)
+            .or_else(|| places.iter().position(may_have));
+        let Some(index) = index else {
+            return Verdict::Reject;
+        };
+        places[index] = Some(Candidate {
+            source,
+            ssrc,
+            next: sequence.wrapping_add(1),
+            at: arrival,
+        });
+        Verdict::Hold
     }
 
     /// Whether a source other than the present one may be put on trial.
@@ -191,7 +194,7 @@ impl Latch {
         sequence: u16,
     ) -> Verdict {
         let from = self.confirmed.replace(source);
-        self.candidates = [None; CANDIDATES];
+        self.candidates = [[None; PLACES]; ROWS];
         self.note(arrival, ssrc, sequence);
         Verdict::Confirm { from }
     }
@@ -201,4 +204,14 @@ impl Latch {
         self.next = sequence.wrapping_add(1);
         self.last = Some(arrival);
     }
+}
+
+/// The row of a source on trial.
+fn row(source: SocketAddr) -> usize {
+    let address = match source.ip() {
+        IpAddr::V4(ip) => u128::from(ip.to_bits()),
+        IpAddr::V6(ip) => ip.to_bits(),
+    };
+    let folded = (address ^ (address >> 64)) as u64 ^ (u64::from(source.port()) << 32);
+    (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61) as usize % ROWS
 }

@@ -193,7 +193,7 @@ impl RtpLeg {
             self.last_report = None;
         }
         self.last_packet = Some(arrival);
-        let place = self.reception.arrived(packet.sequence);
+        let place = self.reception.arrived(arrival, packet.sequence);
         if place != Arrival::Duplicate {
             self.bytes_received += packet.payload.len() as u64;
             if is_audio {

@@ -4,13 +4,17 @@
 //! sender that starts again elsewhere is followed as soon as two packets in a row agree, and what was counted before stays
 //! counted.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A jump ahead of more packets than this is a restart, not loss.
 const MAX_DROPOUT: u16 = 3000;
 
 /// How far behind the newest packet a late one may lie.
 const WINDOW: u16 = 64;
+
+/// After this long without packets nothing old is on its way any more: what does not go on from there is a restart, such
+/// as a test tool that plays the same capture again.
+const FORGET_AFTER: Duration = Duration::from_secs(2);
 
 /// What a packet is to its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +52,7 @@ pub struct Reception {
     reported_received: u64,
     jitter: f64,
     last_audio: Option<(Instant, u32)>,
+    last_arrival: Option<Instant>,
 }
 
 impl Reception {
@@ -70,11 +75,15 @@ impl Reception {
             reported_received: 0,
             jitter: 0.0,
             last_audio: None,
+            last_arrival: None,
         }
     }
 
     /// Enters a packet's sequence number.
-    pub fn arrived(&mut self, sequence: u16) -> Arrival {
+    pub fn arrived(&mut self, arrival: Instant, sequence: u16) -> Arrival {
+        let before = self.last_arrival.replace(arrival);
+        let paused =
+            before.is_some_and(|before| arrival.saturating_duration_since(before) > FORGET_AFTER);
         if !self.started {
             self.start(sequence);
             return Arrival::Start;
@@ -90,6 +99,11 @@ impl Reception {
             self.received += 1;
             self.expected_restart = None;
             return Arrival::Next;
+        }
+        if paused {
+            self.close();
+            self.start(sequence);
+            return Arrival::Start;
         }
         let behind = (self.highest as u16).wrapping_sub(sequence);
         if behind < WINDOW {

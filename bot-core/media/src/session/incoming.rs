@@ -222,25 +222,27 @@ impl Stream {
             events.push(MediaEvent::RtpResumed);
         }
         let accepted = self.leg.enter(arrival, packet, meaning != Meaning::Event);
-        if accepted.new_stream {
-            if let Some(receiver) = &mut self.receiver {
-                receiver.reset();
-            }
+        if accepted.new_stream
+            && let Some(receiver) = &mut self.receiver
+        {
+            receiver.reset();
         }
-        if accepted.arrival == Arrival::Duplicate || !self.negotiated.direction.receives() {
+        if !self.negotiated.direction.receives() {
+            return;
+        }
+        if meaning == Meaning::Event
+            // Repetitions too: the digits know their own, by more than the sequence number.
+            && self
+                .digits
+                .event(arrival, packet.ssrc, packet.timestamp, packet.payload, events)
+        {
+            plays.digit(events);
+        }
+        if accepted.arrival == Arrival::Duplicate {
             return;
         }
         match meaning {
             Meaning::Event => {
-                if self.digits.event(
-                    arrival,
-                    packet.ssrc,
-                    packet.timestamp,
-                    packet.payload,
-                    events,
-                ) {
-                    plays.digit(events);
-                }
                 if let Some(receiver) = &mut self.receiver {
                     receiver.skip(arrival, packet.sequence);
                 }
