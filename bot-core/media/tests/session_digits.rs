@@ -1,5 +1,7 @@
 //! Digits from one session to another: each once and in order, whatever the network does.
 
+#![allow(clippy::unwrap_used)] // What fails here fails the test.
+
 mod session_support;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Where media goes: to the peer behind its NAT, and to nobody who only throws packets at a port.
 
+#![allow(clippy::unwrap_used)] // What fails here fails the test.
+
 mod session_support;
 
 use std::net::SocketAddr;

@@ -121,7 +121,7 @@ impl DtmfSender {
                         };
                     }
                 },
-                State::Waiting { left_ms } if left_ms == 0 => self.state = State::Idle,
+                State::Waiting { left_ms: 0 } => self.state = State::Idle,
                 State::Waiting { left_ms } => {
                     let left_ms = left_ms.saturating_sub(frame_ms);
                     self.state = State::Waiting { left_ms };

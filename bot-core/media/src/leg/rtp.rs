@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::latch::{Latch, Verdict};
 use crate::Now;
+use crate::frame::FRAME_MS;
 use crate::rtp::packet::{HEADER_LENGTH, header};
 use crate::rtp::rtcp::{self, Compound, MAX_COMPOUND, ReportBlock, RtcpPacket, SenderInfo};
 use crate::rtp::{Arrival, Reception, RtpPacket};
@@ -291,7 +292,7 @@ impl RtpLeg {
     /// packets were reflected it is taken from the clock.
     pub fn frame_timestamp(&self, now: Instant, after_reflection: bool) -> u32 {
         if after_reflection {
-            self.timestamp_at(now)
+            self.next_timestamp(now)
         } else {
             self.timestamp
         }
@@ -301,6 +302,18 @@ impl RtpLeg {
     pub fn end_frame(&mut self, now: Instant, timestamp: u32, length: u32) {
         self.anchor = Some((now, timestamp));
         self.timestamp = timestamp.wrapping_add(length);
+    }
+
+    /// The timestamp for something new at this moment: by the clock, but never before what was sent is over.
+    #[must_use]
+    pub fn next_timestamp(&self, at: Instant) -> u32 {
+        let by_clock = self.timestamp_at(at);
+        let ahead = self.timestamp.wrapping_sub(by_clock);
+        if ahead < 0x8000_0000 {
+            self.timestamp
+        } else {
+            by_clock
+        }
     }
 
     /// The timestamp that belongs to this moment.
@@ -346,6 +359,7 @@ impl RtpLeg {
         if ahead < 0x8000 {
             self.sequence = sequence.wrapping_add(1);
             self.anchor = Some((at, timestamp));
+            self.timestamp = timestamp.wrapping_add(self.clock_rate / 1000 * FRAME_MS);
         }
         self.count(packet.payload.len());
         header(packet.marker, payload_type, sequence, timestamp, self.ssrc)

@@ -9,13 +9,16 @@ use super::description::{Address, Description, Media, address, unspecified};
 use super::{Capabilities, Direction, SdpError};
 use crate::codec::Codec;
 
+/// Payload types of telephone-event, each with its clock in hertz.
+type Events = Vec<(u8, u32)>;
+
 /// An audio m-line, understood.
 #[derive(Debug, Clone)]
 pub(super) struct Audio {
     /// The common codecs with the peer's payload types, in the peer's order, one entry a codec.
     pub(super) codecs: Vec<(u8, Codec)>,
-    /// The peer's payload types for telephone-event, with their clocks.
-    events: Vec<(u8, u32)>,
+    /// The peer's payload types for telephone-event.
+    events: Events,
     pub(super) rtp: SocketAddr,
     pub(super) rtcp: SocketAddr,
     pub(super) rtcp_mux: bool,
@@ -134,9 +137,9 @@ pub(super) fn understand(
 }
 
 /// Codecs in common and telephone-events, in the peer's order.
-fn formats(media: &Media<'_>, capabilities: &Capabilities) -> (Vec<(u8, Codec)>, Vec<(u8, u32)>) {
+fn formats(media: &Media<'_>, capabilities: &Capabilities) -> (Vec<(u8, Codec)>, Events) {
     let mut codecs: Vec<(u8, Codec)> = Vec::new();
-    let mut events: Vec<(u8, u32)> = Vec::new();
+    let mut events = Events::new();
     for payload_type in media.payload_types() {
         let taken = |pt: u8| {
             codecs.iter().any(|(known, _)| *known == pt)

@@ -240,7 +240,7 @@ impl MediaSession {
     /// time-outs going.
     #[must_use]
     pub fn needs_tick(&self) -> bool {
-        !self.closed && !(self.passes_packets() && !self.wants_audio())
+        !self.closed && (!self.passes_packets() || self.wants_audio())
     }
 
     /// Whether [`Command::Close`] was given.

@@ -36,11 +36,11 @@ impl Reflector {
                 // It goes back at once, in the next place; if its stream goes on, the next packet starts over, and if the
                 // old one does, that moves up by this one.
                 self.offsets = Some((sequence.wrapping_add(1), timestamp));
-                return (leg.next_sequence(), leg.timestamp_at(at));
+                return (leg.next_sequence(), leg.next_timestamp(at));
             }
             _ => (
                 leg.next_sequence().wrapping_sub(packet.sequence),
-                leg.timestamp_at(at).wrapping_sub(packet.timestamp),
+                leg.next_timestamp(at).wrapping_sub(packet.timestamp),
             ),
         };
         self.offsets = Some(offsets);

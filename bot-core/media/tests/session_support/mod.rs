@@ -1,6 +1,6 @@
 //! Two peers, a link that does what networks do, and a clock that the test moves.
-// Each test file is a crate of its own and uses its own part of this.
-#![allow(dead_code, unreachable_pub)]
+// Each test file is a crate of its own and uses its own part of this; what fails here fails the test.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
