@@ -213,7 +213,7 @@ impl Call {
     pub fn run(&mut self, milliseconds: u64) {
         for _ in 0..milliseconds / 5 {
             self.deliver();
-            if self.elapsed_ms % 20 == 0 {
+            if self.elapsed_ms.is_multiple_of(20) {
                 self.a.session.tick(self.now);
                 self.b.session.tick(self.now);
             }

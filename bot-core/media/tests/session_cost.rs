@@ -1,0 +1,149 @@
+//! What a session costs: nothing on the heap per packet or frame, little memory, little time.
+
+#![allow(clippy::unwrap_used)] // What fails here fails the test.
+
+mod session_support;
+
+use std::time::{Duration, Instant};
+
+use callbot_media::Now;
+use callbot_media::player::{Playback, Prompt, Repeat};
+use callbot_media::session::{Command, MediaSession, SessionConfig};
+use callbot_media::tone::Tone;
+use session_support::{B, address, after, agreed, rtp, send_digits, start};
+
+fn session(now: Now, commands: Vec<Command>) -> MediaSession {
+    let mut session = MediaSession::new(SessionConfig::default());
+    session.apply(now, &agreed(B));
+    for command in commands {
+        session.command(now, command);
+    }
+    session
+}
+
+fn prompt() -> Command {
+    let pcm = Tone::new(&[440.0])
+        .lasting(Duration::from_secs(2))
+        .samples(8000);
+    let playback = Playback::prompt(Prompt::from_pcm(8000, &pcm)).repeat(Repeat::Forever);
+    Command::Play {
+        id: 1,
+        playback,
+        stop_on_digit: true,
+    }
+}
+
+fn audio(sequence: u16) -> Vec<u8> {
+    let payload: Vec<u8> = (0..160)
+        .map(|index| (index as u8).wrapping_mul(37) ^ sequence as u8)
+        .collect();
+    rtp(false, 0, sequence, u32::from(sequence) * 160, 77, &payload)
+}
+
+/// Receives and ticks `frames` times; gives the bytes sent, so that nothing is optimised away.
+fn go(
+    session: &mut MediaSession,
+    packets: &[Vec<u8>],
+    mut now: Now,
+    from: usize,
+    frames: usize,
+) -> (usize, Now) {
+    let mut sent = 0;
+    let source = address(B);
+    for packet in &packets[from..from + frames] {
+        session.receive_rtp(now, now.instant, source, packet);
+        while let Some(transmit) = session.poll_transmit() {
+            sent += transmit.payload.len();
+        }
+        if session.needs_tick() {
+            session.tick(now);
+            while let Some(transmit) = session.poll_transmit() {
+                sent += transmit.payload.len();
+            }
+        }
+        while session.poll_event().is_some() {}
+        now = after(now, 20);
+    }
+    (sent, now)
+}
+
+#[test]
+fn nothing_is_allocated_per_packet_or_frame() {
+    let packets: Vec<Vec<u8>> = (0..2_000).map(audio).collect();
+    for (name, commands) in [
+        ("idle", vec![]),
+        ("reflecting", vec![Command::Reflect(true)]),
+        ("playing", vec![prompt()]),
+        (
+            "loopback",
+            vec![Command::Loopback {
+                delay: Duration::from_millis(500),
+            }],
+        ),
+        (
+            "digits",
+            vec![send_digits(&"0123456789*#ABCD".repeat(10), 100, 100)],
+        ),
+    ] {
+        let now = start();
+        let mut session = session(now, commands);
+        // The first frames may set memory aside.
+        let (_, now) = go(&mut session, &packets, now, 0, 100);
+        let used = allocation_counter::measure(|| {
+            let (sent, _) = go(&mut session, &packets, now, 100, 1_900);
+            assert!(sent > 0, "{name}");
+        });
+        assert_eq!(used.count_total, 0, "{name}: {used:?}");
+    }
+}
+
+#[test]
+fn an_idle_echo_takes_little_memory() {
+    let packets: Vec<Vec<u8>> = (0..50).map(audio).collect();
+    let now = start();
+    let mut echo = None;
+    let used = allocation_counter::measure(|| {
+        let mut session = session(now, vec![Command::Reflect(true)]);
+        go(&mut session, &packets, now, 0, 50);
+        echo = Some(session);
+    });
+    let (heap, inline) = (used.bytes_current, size_of::<MediaSession>() as i64);
+    assert!(
+        heap + inline < 12_000,
+        "{heap} bytes on the heap, {inline} inline"
+    );
+}
+
+/// Prints the figures: `cargo test --release --test session_cost -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement, for a machine that does nothing else"]
+#[allow(clippy::disallowed_methods)] // A measurement has to look at the clock.
+fn figures() {
+    let packets: Vec<Vec<u8>> = (0..50_000).map(|index| audio(index as u16)).collect();
+    println!("MediaSession inline: {} bytes", size_of::<MediaSession>());
+    for (name, commands) in [
+        ("reflected packet", vec![Command::Reflect(true)]),
+        ("received packet + silent tick", vec![]),
+        ("received packet + playing tick", vec![prompt()]),
+        (
+            "received packet + loopback tick",
+            vec![Command::Loopback {
+                delay: Duration::ZERO,
+            }],
+        ),
+    ] {
+        let now = start();
+        let mut made = None;
+        let used = allocation_counter::measure(|| {
+            let mut session = session(now, commands);
+            let (_, now) = go(&mut session, &packets, now, 0, 1_000);
+            made = Some((session, now));
+        });
+        let (mut session, now) = made.unwrap();
+        let begun = Instant::now();
+        let (sent, _) = go(&mut session, &packets, now, 1_000, 49_000);
+        let each = begun.elapsed().as_nanos() / 49_000;
+        let heap = used.bytes_current;
+        println!("{name}: {each} ns, {heap} bytes of heap ({sent} bytes sent)");
+    }
+}
