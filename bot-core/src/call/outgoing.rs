@@ -174,7 +174,10 @@ impl OutgoingCall {
                 .map_err(|_| Error::Closed)?
                 .clone();
             match reached {
-                Phase::Ended(cause) => Err(Error::HungUp(cause)),
+                // An answer that was taken back at once is an answer all the same.
+                Phase::Ended(cause) if self.shared.lock().answered_at.is_none() => {
+                    Err(Error::HungUp(cause))
+                }
                 _ => Ok(()),
             }
         };

@@ -8,6 +8,7 @@
 //! The same sweep runs on operating-system threads over sockets, and as a task
 //! over the in-memory network, where a test may have paused the clock.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -218,6 +219,10 @@ async fn run_task(mut sweep: Sweep, mut commands: mpsc::Receiver<ToSweep>, clock
 /// The sessions of one worker, and the slice that is due next.
 struct Sweep {
     legs: Vec<Slot>,
+    /// Where each session stands in `legs`.
+    index: HashMap<u64, usize>,
+    /// How many sessions each phase has.
+    phases: [usize; PHASES as usize],
     start: Instant,
     next_slice: u64,
     load: Arc<AtomicUsize>,
@@ -227,6 +232,9 @@ struct Sweep {
 struct Slot {
     id: u64,
     phase: u64,
+    /// The session passes packets through, as of its last flush; kept here so
+    /// that a slice does not touch sessions that it has no work for.
+    passing: bool,
     leg: Box<Leg>,
 }
 
@@ -234,6 +242,8 @@ impl Sweep {
     fn new(load: Arc<AtomicUsize>) -> Self {
         Self {
             legs: Vec::new(),
+            index: HashMap::new(),
+            phases: [0; PHASES as usize],
             start: Instant::now(),
             next_slice: 0,
             load,
@@ -252,18 +262,12 @@ impl Sweep {
 
     /// When there is work again: the next slice that serves any session.
     fn next_deadline(&self) -> Instant {
-        let passing = self
-            .legs
-            .iter()
-            .any(|slot| slot.leg.session.passes_packets());
+        let passing = self.legs.iter().any(|slot| slot.passing);
         let idle = if passing {
             0
         } else {
             (0..PHASES)
-                .find(|n| {
-                    let phase = (self.next_slice + n) % PHASES;
-                    self.legs.iter().any(|slot| slot.phase == phase)
-                })
+                .find(|n| self.phases[((self.next_slice + n) % PHASES) as usize] > 0)
                 .unwrap_or(0)
         };
         self.deadline(self.next_slice + idle)
@@ -273,11 +277,22 @@ impl Sweep {
         match message {
             ToSweep::Add(id, leg) => {
                 let phase = self.lightest_phase();
-                self.legs.push(Slot { id, phase, leg });
+                self.phases[phase as usize] += 1;
+                self.index.insert(id, self.legs.len());
+                self.legs.push(Slot {
+                    id,
+                    phase,
+                    passing: false,
+                    leg,
+                });
             }
             ToSweep::Close(id) => {
-                if let Some(index) = self.legs.iter().position(|slot| slot.id == id) {
+                if let Some(index) = self.index.remove(&id) {
                     let mut slot = self.legs.swap_remove(index);
+                    if let Some(moved) = self.legs.get(index) {
+                        self.index.insert(moved.id, index);
+                    }
+                    self.phases[slot.phase as usize] -= 1;
                     slot.leg.session.command(now, Command::Close);
                     slot.flush();
                     let statistics = slot.leg.session.statistics();
@@ -306,16 +321,13 @@ impl Sweep {
     }
 
     fn find(&mut self, id: u64) -> Option<&mut Slot> {
-        self.legs.iter_mut().find(|slot| slot.id == id)
+        let index = *self.index.get(&id)?;
+        self.legs.get_mut(index)
     }
 
     fn lightest_phase(&self) -> u64 {
-        let mut counts = [0_usize; PHASES as usize];
-        for slot in &self.legs {
-            counts[slot.phase as usize] += 1;
-        }
         (0..PHASES)
-            .min_by_key(|phase| counts[*phase as usize])
+            .min_by_key(|phase| self.phases[*phase as usize])
             .unwrap_or(0)
     }
 
@@ -345,8 +357,7 @@ impl Sweep {
                     }
                     slot.leg.session.tick(now);
                     slot.flush();
-                } else if slot.leg.session.passes_packets() && slot.drain(Channel::Rtp, now, buffer)
-                {
+                } else if slot.passing && slot.drain(Channel::Rtp, now, buffer) {
                     slot.flush();
                 }
             }
@@ -393,5 +404,6 @@ impl Slot {
         while let Some(event) = leg.session.poll_event() {
             (leg.events)(FromSweep::Event(event));
         }
+        self.passing = leg.session.passes_packets();
     }
 }
