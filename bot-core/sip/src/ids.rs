@@ -123,7 +123,11 @@ impl Ids {
 
     /// A number below `bound` (0 when `bound` is 0), for random waits.
     pub fn below(&mut self, bound: u64) -> u64 {
-        if bound == 0 { 0 } else { self.rng.random_range(0..bound) }
+        if bound == 0 {
+            0
+        } else {
+            self.rng.random_range(0..bound)
+        }
     }
 
     fn fill(&mut self, token: &mut Token, letters: usize) {

@@ -16,8 +16,8 @@ use crate::headers::{HeaderName, Headers};
 use crate::message::{Method, Request, Response};
 use crate::transaction::{Handle, earlier};
 use crate::ua::{
-    Armed, ClientUse, Core, Event, FlowId, Owner, Registration, RegistrationId, RegistrationState, Source,
-    UaError, clean, clean_headers, contact_value, cseq_value, with_tag,
+    Armed, ClientUse, Core, Event, FlowId, Owner, Registration, RegistrationId, RegistrationState,
+    Source, UaError, clean, clean_headers, contact_value, cseq_value, with_tag,
 };
 use crate::uri::Uri;
 
@@ -70,7 +70,10 @@ impl Registered {
         registration: Registration,
     ) -> Result<Self, UaError> {
         clean_headers(&registration.headers)?;
-        clean("contact user", registration.contact_user.as_deref().unwrap_or_default())?;
+        clean(
+            "contact user",
+            registration.contact_user.as_deref().unwrap_or_default(),
+        )?;
         for route in &registration.route {
             clean("route", route)?;
         }
@@ -83,7 +86,12 @@ impl Registered {
             id,
             call_id: Bytes::from(core.ids.call_id()),
             local: with_tag(format!("<{aor}>").as_bytes(), &tag),
-            contact: contact_value(user, target.advertised, target.protocol, registration.registrar.is_sips()),
+            contact: contact_value(
+                user,
+                target.advertised,
+                target.protocol,
+                registration.registrar.is_sips(),
+            ),
             number: 0,
             auth: Authenticator::new(registration.credentials.clone()),
             expires: seconds.max(1),
@@ -108,9 +116,17 @@ impl Registered {
     fn send(&mut self, core: &mut Core, now: Instant, tries: u8) {
         self.number += 1;
         self.next_at = None;
-        let expires = if self.leaving == Leaving::No { self.expires } else { 0 };
-        let routes: Vec<Bytes> =
-            self.registration.route.iter().map(|route| Bytes::from(route.clone())).collect();
+        let expires = if self.leaving == Leaving::No {
+            self.expires
+        } else {
+            0
+        };
+        let routes: Vec<Bytes> = self
+            .registration
+            .route
+            .iter()
+            .map(|route| Bytes::from(route.clone()))
+            .collect();
         let (uri, routes) = split_route(&self.registration.registrar, &routes);
         let mut headers = Headers::with_capacity(14);
         for route in routes {
@@ -118,7 +134,10 @@ impl Registered {
         }
         headers.push(HeaderName::MaxForwards, Bytes::from_static(b"70"));
         headers.push(HeaderName::From, self.local.clone());
-        headers.push(HeaderName::To, format!("<{}>", self.registration.aor.without_headers()));
+        headers.push(
+            HeaderName::To,
+            format!("<{}>", self.registration.aor.without_headers()),
+        );
         headers.push(HeaderName::CallId, self.call_id.clone());
         headers.push(HeaderName::CSeq, cseq_value(self.number, &Method::Register));
         headers.push(HeaderName::Contact, self.contact.clone());
@@ -126,7 +145,10 @@ impl Registered {
         core.describe(&mut headers);
         headers.push(HeaderName::UserAgent, core.user_agent.clone());
         headers.extend(self.registration.headers.iter().cloned());
-        for (name, value) in self.auth.authorize(&mut core.ids, "REGISTER", uri.as_str(), b"") {
+        for (name, value) in self
+            .auth
+            .authorize(&mut core.ids, "REGISTER", uri.as_str(), b"")
+        {
             headers.push(name, value);
         }
         let request = Request {
@@ -137,7 +159,8 @@ impl Registered {
         };
         let mut target = self.registration.target.clone();
         target.flow = self.flow.filter(|flow| core.is_live(*flow)).or(target.flow);
-        self.handle = Some(core.start_client(now, request, target, ClientUse::Register(self.id), tries));
+        self.handle =
+            Some(core.start_client(now, request, target, ClientUse::Register(self.id), tries));
     }
 
     pub(crate) fn receive(
@@ -161,7 +184,10 @@ impl Registered {
                 Err(problem) => why = format!("{why}: {problem}"),
             },
             423 => {
-                let least = response.headers.get(&HeaderName::MinExpires).and_then(|text| text.parse().ok());
+                let least = response
+                    .headers
+                    .get(&HeaderName::MinExpires)
+                    .and_then(|text| text.parse().ok());
                 if let Some(least) = least.filter(|least| *least > self.expires) {
                     self.expires = least;
                     return self.send(core, now, 1);
@@ -170,10 +196,16 @@ impl Registered {
             _ => {}
         }
         // "120 (in a meeting);duration=60" starts with what counts.
-        let retry_after = response.headers.get(&HeaderName::RetryAfter).and_then(|text| {
-            let digits = text.trim_start().split(|letter: char| !letter.is_ascii_digit()).next()?;
-            digits.parse().ok().map(Duration::from_secs)
-        });
+        let retry_after = response
+            .headers
+            .get(&HeaderName::RetryAfter)
+            .and_then(|text| {
+                let digits = text
+                    .trim_start()
+                    .split(|letter: char| !letter.is_ascii_digit())
+                    .next()?;
+                digits.parse().ok().map(Duration::from_secs)
+            });
         self.failed(core, now, handle, &why, retry_after);
     }
 
@@ -215,7 +247,11 @@ impl Registered {
             }
         });
         // A registrar that rewrites Contacts (NAT) and lists one alone means ours.
-        let contact = matching.or(if contacts.len() == 1 { contacts.first() } else { None });
+        let contact = matching.or(if contacts.len() == 1 {
+            contacts.first()
+        } else {
+            None
+        });
         contact
             .and_then(|contact| contact.param("expires"))
             .and_then(|text| text.parse().ok())
@@ -255,10 +291,13 @@ impl Registered {
         let wait = wait.max(retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER));
         self.next_at = Some(now + wait);
         self.granted = None;
-        self.say(core, RegistrationState::Failed {
-            why: why.to_owned(),
-            retry_in: wait,
-        });
+        self.say(
+            core,
+            RegistrationState::Failed {
+                why: why.to_owned(),
+                retry_in: wait,
+            },
+        );
     }
 
     pub(crate) fn unregister(&mut self, core: &mut Core, now: Instant) {
@@ -303,7 +342,10 @@ impl Registered {
     }
 
     pub(crate) fn handle_timeout(&mut self, core: &mut Core, now: Instant) {
-        if self.next_at.is_some_and(|at| at <= now) && self.handle.is_none() && self.leaving == Leaving::No {
+        if self.next_at.is_some_and(|at| at <= now)
+            && self.handle.is_none()
+            && self.leaving == Leaving::No
+        {
             if self.granted.is_none() {
                 self.say(core, RegistrationState::Registering);
             }

@@ -42,7 +42,11 @@ impl Timings {
     /// Timer D: how long a client keeps answering retransmitted refusals; at least 32 s, 0 on streams.
     #[must_use]
     pub fn d(&self, reliable: bool) -> Duration {
-        if reliable { Duration::ZERO } else { self.timeout() }
+        if reliable {
+            Duration::ZERO
+        } else {
+            self.timeout()
+        }
     }
 
     /// Timers I and K: T4 on unreliable transports, 0 on streams.
@@ -54,7 +58,11 @@ impl Timings {
     /// Timer J: 64*T1 on unreliable transports, 0 on streams.
     #[must_use]
     pub fn j(&self, reliable: bool) -> Duration {
-        if reliable { Duration::ZERO } else { self.timeout() }
+        if reliable {
+            Duration::ZERO
+        } else {
+            self.timeout()
+        }
     }
 
     /// The next interval of a retransmission that doubles up to T2 (timers E and G, and 2xx).
@@ -165,7 +173,10 @@ mod tests {
         let mut timers = Timers::new();
         timers.arm(start + Duration::from_secs(1), 1);
         let kept = timers.arm(start + Duration::from_secs(2), 2);
-        assert_eq!(timers.next(|id, _| id == kept), Some(start + Duration::from_secs(2)));
+        assert_eq!(
+            timers.next(|id, _| id == kept),
+            Some(start + Duration::from_secs(2))
+        );
         assert_eq!(timers.len(), 1);
     }
 

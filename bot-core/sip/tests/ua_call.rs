@@ -24,7 +24,12 @@ fn a_call_over_udp() {
     ];
     assert_eq!(world.ladder, ladder);
     world.run(Duration::from_secs(40));
-    assert_eq!(world.ladder.len(), ladder.len(), "nothing is repeated: {:?}", world.ladder);
+    assert_eq!(
+        world.ladder.len(),
+        ladder.len(),
+        "nothing is repeated: {:?}",
+        world.ladder
+    );
     world.assert_clean();
 }
 
@@ -55,9 +60,14 @@ fn trying_goes_out_when_nobody_answers_within_200_ms() {
     world.run(Duration::from_secs(10));
     assert_eq!(world.count("INVITE"), 1, "{:?}", world.ladder);
     let now = world.now;
-    world.ua(1).ring(now, callee, 180, Vec::new(), None).unwrap();
+    world
+        .ua(1)
+        .ring(now, callee, 180, Vec::new(), None)
+        .unwrap();
     world.wait(0, |event| match event {
-        Event::Progress { response, tag, .. } => Some(assert!(response.status.0 == 180 && tag.is_some())),
+        Event::Progress { response, tag, .. } => {
+            Some(assert!(response.status.0 == 180 && tag.is_some()))
+        }
         _ => None,
     });
 }
@@ -71,12 +81,18 @@ fn an_offer_in_the_200_is_answered_in_the_ack() {
     let caller = world.ua(0).invite(now, invite).unwrap();
     let callee = world.wait_incoming(1);
     let now = world.now;
-    world.ua(1).accept(now, callee, Vec::new(), Some(Body::sdp(OFFER))).unwrap();
+    world
+        .ua(1)
+        .accept(now, callee, Vec::new(), Some(Body::sdp(OFFER)))
+        .unwrap();
     assert!(world.wait_accepted(0), "the shell must acknowledge");
     world.ms(3_000);
     assert_eq!(world.count("ACK"), 0);
     let now = world.now;
-    world.ua(0).ack(now, caller, Some(Body::sdp(ANSWER))).unwrap();
+    world
+        .ua(0)
+        .ack(now, caller, Some(Body::sdp(ANSWER)))
+        .unwrap();
     assert_eq!(world.wait_acknowledged(1), ANSWER);
     assert!(world.ua(0).ack(now, caller, None).is_err(), "only once");
 }
@@ -89,7 +105,10 @@ fn a_refusal_is_acknowledged_and_ends_both() {
     world.ua(0).invite(now, invite).unwrap();
     let callee = world.wait_incoming(1);
     let now = world.now;
-    world.ua(1).reject(now, callee, 486, Some("Very Busy"), Vec::new()).unwrap();
+    world
+        .ua(1)
+        .reject(now, callee, 486, Some("Very Busy"), Vec::new())
+        .unwrap();
     assert!(matches!(world.wait_ended(1), EndCause::LocalReject(486)));
     let why = world.wait(0, |event| match event {
         Event::Rejected { cause, .. } => Some(cause.to_string()),

@@ -79,7 +79,9 @@ impl Challenge {
             }
             // "Digest realm=..." opens a challenge; "nonce=..." continues one.
             let (scheme, parameter) = match part.split_once(char::is_whitespace) {
-                Some((word, rest)) if !word.contains('=') && !rest.trim_start().starts_with('=') => {
+                Some((word, rest))
+                    if !word.contains('=') && !rest.trim_start().starts_with('=') =>
+                {
                     (Some(word), rest.trim())
                 }
                 None if !part.contains('=') => (Some(part), ""),
@@ -89,7 +91,8 @@ impl Challenge {
                 challenges.extend(current.take().map(|builder| builder.finish(proxy)));
                 current = Some(Builder::new(scheme));
             }
-            if let (Some(builder), Some((name, value))) = (&mut current, parameter.split_once('=')) {
+            if let (Some(builder), Some((name, value))) = (&mut current, parameter.split_once('='))
+            {
                 builder.set(name.trim(), unquote(value.trim()));
             }
         }
@@ -215,14 +218,16 @@ impl Builder {
         let nonce = self.nonce.ok_or("the challenge has no nonce")?;
         let algorithm = match &self.algorithm {
             None => Algorithm::Md5,
-            Some(name) => {
-                Algorithm::from_name(name).ok_or_else(|| format!("the algorithm {name:?} is unknown"))?
-            }
+            Some(name) => Algorithm::from_name(name)
+                .ok_or_else(|| format!("the algorithm {name:?} is unknown"))?,
         };
         let qop = match &self.qop {
             None => Qop::None,
             Some(list) => {
-                let has = |wanted: &str| list.split(',').any(|one| one.trim().eq_ignore_ascii_case(wanted));
+                let has = |wanted: &str| {
+                    list.split(',')
+                        .any(|one| one.trim().eq_ignore_ascii_case(wanted))
+                };
                 if has("auth") {
                     Qop::Auth
                 } else if has("auth-int") {
@@ -276,7 +281,9 @@ mod tests {
     fn commas_in_quotes_do_not_split() {
         let line = r#"Digest realm="a, b \"c, d", nonce="x,y=", qop="auth,auth-int" , algorithm = MD5,opaque="""#;
         let all = Challenge::parse_all(line, false);
-        let [Ok(challenge)] = all.as_slice() else { panic!("{all:?}") };
+        let [Ok(challenge)] = all.as_slice() else {
+            panic!("{all:?}")
+        };
         assert_eq!(challenge.realm, r#"a, b \"c, d"#);
         assert_eq!(challenge.nonce, "x,y=");
         assert_eq!(challenge.qop, Qop::Auth);
@@ -295,8 +302,21 @@ mod tests {
 
     #[test]
     fn nonsense_is_an_error_not_a_panic() {
-        for line in ["", ",", "Digest", "=", "Digest =", "\"", "Digest realm=\"", "Digest \\", "a b c, d"] {
-            assert!(Challenge::parse_all(line, false).iter().all(Result::is_err), "{line}");
+        for line in [
+            "",
+            ",",
+            "Digest",
+            "=",
+            "Digest =",
+            "\"",
+            "Digest realm=\"",
+            "Digest \\",
+            "a b c, d",
+        ] {
+            assert!(
+                Challenge::parse_all(line, false).iter().all(Result::is_err),
+                "{line}"
+            );
         }
     }
 }

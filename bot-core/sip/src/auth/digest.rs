@@ -29,7 +29,11 @@ pub(super) fn response(input: &Input<'_>) -> String {
         a1 = hash(&[&a1, input.nonce, input.cnonce]);
     }
     let a2 = match input.qop {
-        Qop::AuthInt => hash(&[input.method, input.uri, &hash_bytes(input.algorithm, input.body)]),
+        Qop::AuthInt => hash(&[
+            input.method,
+            input.uri,
+            &hash_bytes(input.algorithm, input.body),
+        ]),
         Qop::None | Qop::Auth => hash(&[input.method, input.uri]),
     };
     let qop = match input.qop {
@@ -50,7 +54,9 @@ fn hash_bytes(algorithm: Algorithm, bytes: &[u8]) -> String {
     match algorithm {
         Algorithm::Md5 | Algorithm::Md5Sess => hexadecimal(&Md5::digest(bytes)),
         Algorithm::Sha256 | Algorithm::Sha256Sess => hexadecimal(&Sha256::digest(bytes)),
-        Algorithm::Sha512_256 | Algorithm::Sha512_256Sess => hexadecimal(&Sha512_256::digest(bytes)),
+        Algorithm::Sha512_256 | Algorithm::Sha512_256Sess => {
+            hexadecimal(&Sha512_256::digest(bytes))
+        }
     }
 }
 
@@ -85,7 +91,10 @@ mod tests {
 
     #[test]
     fn rfc_7616_md5() {
-        assert_eq!(response(&http(Algorithm::Md5)), "8ca523f5e9506fed4657c9700eebdbec");
+        assert_eq!(
+            response(&http(Algorithm::Md5)),
+            "8ca523f5e9506fed4657c9700eebdbec"
+        );
     }
 
     #[test]

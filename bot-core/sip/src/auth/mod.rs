@@ -116,7 +116,9 @@ impl Authenticator {
             return Err(AuthError::TooManyTries);
         }
         if tries <= 1 {
-            self.sessions.iter_mut().for_each(|session| session.rounds = 0);
+            self.sessions
+                .iter_mut()
+                .for_each(|session| session.rounds = 0);
         }
         let mut problem = AuthError::Unsupported("the header is missing".to_owned());
         let mut chosen: Vec<Challenge> = Vec::new();
@@ -133,7 +135,11 @@ impl Authenticator {
                             continue;
                         }
                     };
-                    if credentials.realm.as_ref().is_some_and(|realm| *realm != challenge.realm) {
+                    if credentials
+                        .realm
+                        .as_ref()
+                        .is_some_and(|realm| *realm != challenge.realm)
+                    {
                         problem = AuthError::OtherRealm(challenge.realm);
                         continue;
                     }
@@ -178,7 +184,13 @@ impl Authenticator {
     }
 
     /// The Authorization and Proxy-Authorization values of a request; `uri` is its Request-URI.
-    pub fn authorize(&mut self, ids: &mut Ids, method: &str, uri: &str, body: &[u8]) -> Vec<(HeaderName, String)> {
+    pub fn authorize(
+        &mut self,
+        ids: &mut Ids,
+        method: &str,
+        uri: &str,
+        body: &[u8],
+    ) -> Vec<(HeaderName, String)> {
         let Some(credentials) = &self.credentials else {
             return Vec::new();
         };
@@ -187,10 +199,14 @@ impl Authenticator {
             .map(|session| {
                 session.count = session.count.saturating_add(1);
                 let cnonce = ids.cnonce();
-                let value =
-                    session
-                        .challenge
-                        .answer(credentials, method, uri, body, cnonce.as_str(), session.count);
+                let value = session.challenge.answer(
+                    credentials,
+                    method,
+                    uri,
+                    body,
+                    cnonce.as_str(),
+                    session.count,
+                );
                 let name = if session.challenge.proxy {
                     HeaderName::ProxyAuthorization
                 } else {
@@ -237,7 +253,11 @@ mod tests {
 
     #[test]
     fn the_strongest_wins_in_any_order() {
-        for lines in [[MD5, SHA, UNKNOWN], [SHA, UNKNOWN, MD5], [UNKNOWN, MD5, SHA]] {
+        for lines in [
+            [MD5, SHA, UNKNOWN],
+            [SHA, UNKNOWN, MD5],
+            [UNKNOWN, MD5, SHA],
+        ] {
             let mut auth = Authenticator::new(Some(Credentials::new("u", "p")));
             auth.challenged(&headers(&lines), 1).unwrap();
             assert!(answer(&mut auth).contains("algorithm=SHA-256"), "{lines:?}");
@@ -253,7 +273,10 @@ mod tests {
         let stale = MD5.replace("n1", "n9") + ", stale=TRUE";
         auth.challenged(&headers(&[&stale]), 2).unwrap();
         let text = answer(&mut auth);
-        assert!(text.contains("nc=00000001") && text.contains("nonce=\"n9\""), "{text}");
+        assert!(
+            text.contains("nc=00000001") && text.contains("nonce=\"n9\""),
+            "{text}"
+        );
     }
 
     #[test]
@@ -286,7 +309,11 @@ mod tests {
         auth.challenged(&headers(&[MD5]), 1).unwrap();
         let other = MD5.replace("\"a\"", "\"b\"");
         auth.challenged(&headers(&[&other]), 2).unwrap();
-        assert_eq!(auth.authorize(&mut Ids::from_seed(1), "BYE", "sip:x@y", b"").len(), 2);
+        assert_eq!(
+            auth.authorize(&mut Ids::from_seed(1), "BYE", "sip:x@y", b"")
+                .len(),
+            2
+        );
     }
 
     #[test]

@@ -60,7 +60,9 @@ impl Dialog {
         peer: Peer,
     ) -> Result<Self, HeaderError> {
         let headers = &request.headers;
-        let contact = headers.contact().ok_or(HeaderError::Missing(HeaderName::Contact))??;
+        let contact = headers
+            .contact()
+            .ok_or(HeaderError::Missing(HeaderName::Contact))??;
         let value = |name: HeaderName| {
             headers
                 .first(&name)
@@ -82,16 +84,28 @@ impl Dialog {
     }
 
     /// The caller's side, made from a response that has a To tag (section 12.1.2).
-    pub(crate) fn from_response(caller: &CallerSide<'_>, response: &Response, key: Key, peer: Peer) -> Self {
+    pub(crate) fn from_response(
+        caller: &CallerSide<'_>,
+        response: &Response,
+        key: Key,
+        peer: Peer,
+    ) -> Self {
         let headers = &response.headers;
-        let to = headers.first(&HeaderName::To).map(|header| header.value.clone());
+        let to = headers
+            .first(&HeaderName::To)
+            .map(|header| header.value.clone());
         let contact = headers.contact().and_then(Result::ok);
         Dialog {
             key,
             call_id: caller.call_id.clone(),
             local: caller.local.clone(),
             remote: to.unwrap_or_default(),
-            remote_tag: headers.to().ok().and_then(|to| to.tag()).unwrap_or_default().into(),
+            remote_tag: headers
+                .to()
+                .ok()
+                .and_then(|to| to.tag())
+                .unwrap_or_default()
+                .into(),
             local_number: caller.number,
             remote_number: None,
             // A 2xx must have a Contact; without one the address that we called is the best guess.
@@ -110,7 +124,12 @@ impl Dialog {
     }
 
     /// A request with a number of its own: an ACK has that of its INVITE.
-    pub(crate) fn request_numbered(&self, method: Method, number: u32, is_live: bool) -> (Request, Target) {
+    pub(crate) fn request_numbered(
+        &self,
+        method: Method,
+        number: u32,
+        is_live: bool,
+    ) -> (Request, Target) {
         let (uri, routes) = split_route(&self.target, &self.routes);
         let target = self.hop(&uri, &routes, is_live);
         let mut headers = Headers::with_capacity(12 + routes.len());
@@ -136,10 +155,17 @@ impl Dialog {
 
     fn hop(&self, uri: &Uri, routes: &[Bytes], is_live: bool) -> Target {
         let first = routes.first().and_then(|route| route::route_uri(route));
-        let strict = self.routes.first().is_some_and(|route| !route::is_loose(route));
+        let strict = self
+            .routes
+            .first()
+            .is_some_and(|route| !route::is_loose(route));
         // Towards a strict router the Request-URI itself names the next hop (section 12.2.1.1).
         let next = if strict { None } else { first };
-        self.peer.target(next.as_ref().unwrap_or(uri), !self.routes.is_empty(), is_live)
+        self.peer.target(
+            next.as_ref().unwrap_or(uri),
+            !self.routes.is_empty(),
+            is_live,
+        )
     }
 
     /// Whether the request's number is in order; if so it is the last one from now on (section 12.2.2).
@@ -149,6 +175,14 @@ impl Dialog {
         }
         self.remote_number = Some(number);
         true
+    }
+
+    /// The early dialog of the same branch has used numbers already.
+    pub(crate) fn continue_numbers(&mut self, early: &Dialog) {
+        if self.key == early.key {
+            self.local_number = self.local_number.max(early.local_number);
+            self.remote_number = early.remote_number;
+        }
     }
 
     /// A target refresh: re-INVITE and its 2xx.

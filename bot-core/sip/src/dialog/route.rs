@@ -34,11 +34,15 @@ impl Peer {
         let first = vias.next().and_then(Result::ok);
         let direct = vias.next().is_none();
         let contact = request.headers.contact().and_then(Result::ok);
-        let contact_ip = contact.and_then(|contact| contact.uri().ok()).and_then(|uri| uri.host_ip());
+        let contact_ip = contact
+            .and_then(|contact| contact.uri().ok())
+            .and_then(|uri| uri.host_ip());
         let sent_by = first.and_then(|via| via.host.ip());
         // The usual sign of NAT: Via and Contact agree on an address that the packet did not come from.
-        let natted =
-            direct && sent_by.is_some() && sent_by == contact_ip && sent_by != Some(source.remote.ip());
+        let natted = direct
+            && sent_by.is_some()
+            && sent_by == contact_ip
+            && sent_by != Some(source.remote.ip());
         Peer {
             protocol: source.protocol,
             flow: source.flow,
@@ -143,7 +147,10 @@ pub(crate) fn next_hop(uri: &Uri, base: &Target) -> Target {
             _ => Protocol::Tls,
         };
     }
-    let host = uri.param("maddr").filter(|maddr| !maddr.is_empty()).unwrap_or(uri.host());
+    let host = uri
+        .param("maddr")
+        .filter(|maddr| !maddr.is_empty())
+        .unwrap_or(uri.host());
     let host = PeerHost::from(host);
     let port = uri.port().unwrap_or(protocol.default_port());
     let remote = match host {
@@ -156,7 +163,11 @@ pub(crate) fn next_hop(uri: &Uri, base: &Target) -> Target {
         remote,
         port,
         flow: None,
-        local: if protocol == base.protocol { base.local } else { None },
+        local: if protocol == base.protocol {
+            base.local
+        } else {
+            None
+        },
         advertised: base.advertised,
     }
 }

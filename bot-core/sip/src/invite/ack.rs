@@ -16,7 +16,7 @@ use crate::headers::HeaderName;
 use crate::message::{Method, Request, Response};
 use crate::transaction::Handle;
 use crate::ua::{
-    Body, ClientUse, Core, EndCause, Event, Failure, InviteId, Source, Target, UaError, clean_body,
+    Body, ClientUse, Core, EndCause, Event, InviteId, Source, Target, UaError, clean_body,
     put_body, via_value,
 };
 
@@ -106,12 +106,20 @@ impl Session {
     }
 
     /// Our 2xx arrived.
-    pub(super) fn acknowledged(&mut self, core: &mut Core, body: Bytes, content_type: Option<&str>) {
+    pub(super) fn acknowledged(
+        &mut self,
+        core: &mut Core,
+        body: Bytes,
+        content_type: Option<&str>,
+    ) {
         let Some(waiting) = self.unacknowledged.take() else {
             return;
         };
         if waiting.is_reinvite {
-            core.event(Event::ReinviteAcknowledged { invite: self.id, body });
+            core.event(Event::ReinviteAcknowledged {
+                invite: self.id,
+                body,
+            });
         } else if self.phase == Phase::Accepted {
             self.enter(Phase::Established);
             core.event(Event::Acknowledged {
@@ -131,9 +139,12 @@ impl Session {
         response: Arc<Response>,
         source: &Source,
     ) {
-        let Some(dialog) = self.dialog_of(core, handle, &response, source) else {
+        let Some(mut dialog) = self.dialog_of(core, handle, &response, source) else {
             return;
         };
+        if let Some(early) = &self.dialog {
+            dialog.continue_numbers(early);
+        }
         self.set_dialog(core, dialog);
         let Some(outgoing) = self.outgoing.take() else {
             return;
@@ -145,7 +156,7 @@ impl Session {
             self.send_ack(core, handle, number, None);
             core.event(Event::Rejected {
                 invite: self.id,
-                cause: Failure::Cancelled,
+                cause: outgoing.give_up,
             });
             return self.send_bye(core, now, Vec::new(), EndCause::Rejected);
         }
@@ -173,8 +184,16 @@ impl Session {
         response: &Response,
         source: &Source,
     ) {
-        let tag = response.headers.to().ok().and_then(|to| to.tag()).unwrap_or_default();
-        let is_ours = self.dialog.as_ref().is_some_and(|dialog| *dialog.remote_tag == *tag);
+        let tag = response
+            .headers
+            .to()
+            .ok()
+            .and_then(|to| to.tag())
+            .unwrap_or_default();
+        let is_ours = self
+            .dialog
+            .as_ref()
+            .is_some_and(|dialog| *dialog.remote_tag == *tag);
         if core.ack_again(handle, tag) || is_ours {
             // Ours without an ACK so far waits for `ack`.
             return;
@@ -205,7 +224,13 @@ impl Session {
     }
 
     /// Sends the ACK for a 2xx and keeps it for copies of that 2xx.
-    pub(super) fn send_ack(&mut self, core: &mut Core, handle: Handle, number: u32, body: Option<Body>) {
+    pub(super) fn send_ack(
+        &mut self,
+        core: &mut Core,
+        handle: Handle,
+        number: u32,
+        body: Option<Body>,
+    ) {
         let Some(dialog) = &self.dialog else {
             return;
         };
@@ -220,10 +245,14 @@ fn send_ack(core: &mut Core, dialog: &Dialog, handle: Handle, number: u32, body:
     for header in core.client_credentials(handle) {
         request.headers.push_header(header);
     }
-    request.headers.push(HeaderName::UserAgent, core.user_agent.clone());
+    request
+        .headers
+        .push(HeaderName::UserAgent, core.user_agent.clone());
     request.body = put_body(&mut request.headers, body);
     let branch = core.ids.branch();
-    request.headers.push_front(HeaderName::Via, via_value(&target, &branch));
+    request
+        .headers
+        .push_front(HeaderName::Via, via_value(&target, &branch));
     let payload = request.to_bytes();
     let invite = core.client_invite(handle);
     core.transmit(&target, payload.clone(), invite, None);
@@ -240,7 +269,12 @@ pub(crate) fn acknowledge_stray(
     source: &Source,
     hang_up: bool,
 ) {
-    let tag = response.headers.to().ok().and_then(|to| to.tag()).unwrap_or_default();
+    let tag = response
+        .headers
+        .to()
+        .ok()
+        .and_then(|to| to.tag())
+        .unwrap_or_default();
     if core.ack_again(handle, tag) || !core.has_room_for_ack(handle) {
         return;
     }
@@ -249,13 +283,21 @@ pub(crate) fn acknowledge_stray(
     };
     let headers = &request.headers;
     let (Some(call_id), Some(local)) = (
-        headers.first(&HeaderName::CallId).map(|header| &header.value),
+        headers
+            .first(&HeaderName::CallId)
+            .map(|header| &header.value),
         headers.first(&HeaderName::From).map(|header| &header.value),
     ) else {
         return;
     };
-    let local_tag = headers.from().ok().and_then(|from| from.tag()).unwrap_or_default();
-    let key = core.keys.dialog(headers.call_id().unwrap_or_default(), local_tag, tag);
+    let local_tag = headers
+        .from()
+        .ok()
+        .and_then(|from| from.tag())
+        .unwrap_or_default();
+    let key = core
+        .keys
+        .dialog(headers.call_id().unwrap_or_default(), local_tag, tag);
     let number = headers.cseq().map_or(1, |cseq| cseq.number);
     let caller = CallerSide {
         call_id,
@@ -270,7 +312,8 @@ pub(crate) fn acknowledge_stray(
     if hang_up {
         let is_live = dialog.peer.flow.is_some_and(|flow| core.is_live(flow));
         let (mut bye, target) = dialog.request(Method::Bye, is_live);
-        bye.headers.push(HeaderName::UserAgent, core.user_agent.clone());
+        bye.headers
+            .push(HeaderName::UserAgent, core.user_agent.clone());
         core.start_client(now, bye, target, ClientUse::Detached(invite), 1);
     }
 }

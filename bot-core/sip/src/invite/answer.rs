@@ -52,7 +52,8 @@ impl Session {
         let local_tag = core.ids.tag();
         let remote_tag = headers.from()?.tag().unwrap_or_default();
         let key = core.keys.dialog(headers.call_id()?, &local_tag, remote_tag);
-        let dialog = Dialog::from_request(request, &local_tag, key, Peer::of_request(source, request))?;
+        let dialog =
+            Dialog::from_request(request, &local_tag, key, Peer::of_request(source, request))?;
         let contact = contact_value(
             request.uri.user(),
             source.advertised,
@@ -62,7 +63,10 @@ impl Session {
         let mut session = Box::new(Session {
             id,
             phase: Phase::Ringing,
-            call_id: headers.first(&HeaderName::CallId).map(|header| header.value.clone()).unwrap_or_default(),
+            call_id: headers
+                .first(&HeaderName::CallId)
+                .map(|header| header.value.clone())
+                .unwrap_or_default(),
             dialog: None,
             auth: Authenticator::default(),
             contact,
@@ -71,7 +75,9 @@ impl Session {
                 handle,
                 request: request.clone(),
                 ringing: None,
-                expires_at: headers.expires().map(|seconds| now + Duration::from_secs(u64::from(seconds))),
+                expires_at: headers
+                    .expires()
+                    .map(|seconds| now + Duration::from_secs(u64::from(seconds))),
             })),
             unacknowledged: None,
             ack_due: None,
@@ -93,10 +99,16 @@ impl Session {
             response.headers.set(HeaderName::To, dialog.local().clone());
         }
         if status.0 > 100 && status.0 < 300 {
-            for header in request.headers.iter().filter(|header| header.name == HeaderName::RecordRoute) {
+            for header in request
+                .headers
+                .iter()
+                .filter(|header| header.name == HeaderName::RecordRoute)
+            {
                 response.headers.push_header(header.clone());
             }
-            response.headers.push(HeaderName::Contact, self.contact.clone());
+            response
+                .headers
+                .push(HeaderName::Contact, self.contact.clone());
         }
         if status.is_success() {
             core.describe(&mut response.headers);
@@ -151,7 +163,9 @@ impl Session {
         let mut response = self.response(core, &incoming.request, StatusCode(200));
         response.headers.extend(headers);
         response.body = put_body(&mut response.headers, body);
-        let target = core.server(incoming.handle).map(|transaction| transaction.target.clone());
+        let target = core
+            .server(incoming.handle)
+            .map(|transaction| transaction.target.clone());
         let payload = core.respond(now, incoming.handle, &response);
         self.enter(Phase::Accepted);
         if let (Some(target), Some(payload)) = (target, payload) {

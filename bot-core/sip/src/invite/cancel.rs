@@ -29,7 +29,10 @@ impl Session {
             return Ok(());
         }
         outgoing.cancel = Cancel::Wanted;
-        if outgoing.handle.is_some_and(|handle| core.is_proceeding(handle)) {
+        if outgoing
+            .handle
+            .is_some_and(|handle| core.is_proceeding(handle))
+        {
             self.send_cancel(core, now);
         }
         Ok(())
@@ -40,6 +43,7 @@ impl Session {
             && let Some(handle) = outgoing.handle
         {
             outgoing.cancel = Cancel::Sent;
+            outgoing.ring_until = None;
             core.start_cancel(now, handle);
         }
     }

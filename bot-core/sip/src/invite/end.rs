@@ -13,7 +13,12 @@ use crate::ua::{ClientUse, Core, EndCause, Event, Failure, UaError, clean_header
 
 impl Session {
     /// Ends the call in whatever way its phase allows.
-    pub(crate) fn hang_up(&mut self, core: &mut Core, now: Instant, headers: Vec<Header>) -> Result<(), UaError> {
+    pub(crate) fn hang_up(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        headers: Vec<Header>,
+    ) -> Result<(), UaError> {
         clean_headers(&headers)?;
         match self.phase {
             Phase::Calling => self.cancel(core, now)?,
@@ -32,7 +37,13 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn send_bye(&mut self, core: &mut Core, now: Instant, headers: Vec<Header>, cause: EndCause) {
+    pub(super) fn send_bye(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        headers: Vec<Header>,
+        cause: EndCause,
+    ) {
         self.abandon_modifications(core, now);
         self.settle_ack(core);
         self.unacknowledged = None;
@@ -81,7 +92,19 @@ impl Session {
     }
 
     /// What a final response, or none, to a request in the dialog says about the dialog. `true` when it is over.
-    pub(super) fn judge(&mut self, core: &mut Core, now: Instant, result: &Result<Arc<Response>, Failure>) -> bool {
+    pub(super) fn judge(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        result: &Result<Arc<Response>, Failure>,
+    ) -> bool {
+        if !matches!(
+            self.phase,
+            Phase::Accepted | Phase::AckDue | Phase::Established
+        ) {
+            // While the INVITE itself is undecided, its own answer says more.
+            return false;
+        }
         let cause = match result {
             Ok(response) | Err(Failure::Response(response)) => match response.status.0 {
                 status @ (408 | 481) => EndCause::DialogGone(status),
@@ -152,7 +175,11 @@ impl Session {
                     | HeaderName::ProxyAuthorization
             )
         };
-        for header in original.headers.iter().filter(|header| !fresh(&header.name)) {
+        for header in original
+            .headers
+            .iter()
+            .filter(|header| !fresh(&header.name))
+        {
             request.headers.push_header(header.clone());
         }
         request.body = original.body;
@@ -170,7 +197,9 @@ impl Session {
         usage: ClientUse,
         response: Arc<Response>,
     ) {
-        if response.status.is_provisional() || self.answer_challenge(core, now, handle, &response, usage) {
+        if response.status.is_provisional()
+            || self.answer_challenge(core, now, handle, &response, usage)
+        {
             return;
         }
         let result = if response.status.is_success() {
@@ -192,9 +221,12 @@ impl Session {
     ) {
         // A broken connection says nothing about the peer: the address is tried before it is given up.
         let flow = core.client_target(handle).and_then(|target| target.flow);
-        if matches!(failure, Failure::Transport(_)) && flow.is_some_and(|flow| !core.is_live(flow)) {
+        if matches!(failure, Failure::Transport(_)) && flow.is_some_and(|flow| !core.is_live(flow))
+        {
             let tries = core.client_tries(handle);
-            if tries < MAX_TRIES && self.send_again(core, now, handle, usage, tries.saturating_add(1)) {
+            if tries < MAX_TRIES
+                && self.send_again(core, now, handle, usage, tries.saturating_add(1))
+            {
                 return;
             }
         }
@@ -233,7 +265,12 @@ fn telling_headers(request: &Request) -> Vec<Header> {
     request
         .headers
         .iter()
-        .filter(|header| matches!(header.name, HeaderName::Reason | HeaderName::Warning | HeaderName::Other(_)))
+        .filter(|header| {
+            matches!(
+                header.name,
+                HeaderName::Reason | HeaderName::Warning | HeaderName::Other(_)
+            )
+        })
         .cloned()
         .collect()
 }

@@ -21,7 +21,10 @@ impl Session {
         key: Key,
     ) {
         let number = request.headers.cseq().map_or(0, |cseq| cseq.number);
-        let in_order = self.dialog.as_mut().is_some_and(|dialog| dialog.accept_number(number));
+        let in_order = self
+            .dialog
+            .as_mut()
+            .is_some_and(|dialog| dialog.accept_number(number));
         if !in_order {
             let mut response = request.response(StatusCode(500));
             response.reason = bytes::Bytes::from_static(b"CSeq Out Of Order");
@@ -35,7 +38,9 @@ impl Session {
         match (&request.method, status) {
             (Method::Options, 200) => {
                 core.describe(&mut response.headers);
-                response.headers.push(HeaderName::Accept, &b"application/sdp"[..]);
+                response
+                    .headers
+                    .push(HeaderName::Accept, &b"application/sdp"[..]);
             }
             (_, 405) => response.headers.push(HeaderName::Allow, core.allow.clone()),
             _ => {}
@@ -79,17 +84,30 @@ impl Session {
             return core.respond_stateless(source, request, response);
         }
         core.sign(&mut response);
-        let handle = core.start_server(now, source, request, key, None, ServerUse::Other(Some(self.id)));
+        let handle = core.start_server(
+            now,
+            source,
+            request,
+            key,
+            None,
+            ServerUse::Other(Some(self.id)),
+        );
         core.respond(now, handle, &response);
     }
 
-    pub(crate) fn info(&mut self, core: &mut Core, now: Instant, body: Body) -> Result<(), UaError> {
+    pub(crate) fn info(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        body: Body,
+    ) -> Result<(), UaError> {
         clean_body(Some(&body))?;
         if matches!(self.phase, Phase::Closing | Phase::Over) {
             return Err(self.wrong("send INFO"));
         }
-        let (mut request, target) =
-            self.request(core, Method::Info).ok_or(self.wrong("send INFO"))?;
+        let (mut request, target) = self
+            .request(core, Method::Info)
+            .ok_or(self.wrong("send INFO"))?;
         request.body = put_body(&mut request.headers, Some(body));
         self.authorize(core, &mut request);
         core.start_client(now, request, target, ClientUse::Info(self.id), 1);
@@ -100,9 +118,12 @@ impl Session {
         if self.phase != Phase::Established {
             return Err(self.wrong("probe"));
         }
-        let (mut request, target) =
-            self.request(core, Method::Options).ok_or(self.wrong("probe"))?;
-        request.headers.push(HeaderName::Accept, &b"application/sdp"[..]);
+        let (mut request, target) = self
+            .request(core, Method::Options)
+            .ok_or(self.wrong("probe"))?;
+        request
+            .headers
+            .push(HeaderName::Accept, &b"application/sdp"[..]);
         self.authorize(core, &mut request);
         core.start_client(now, request, target, ClientUse::Probe(self.id), 1);
         Ok(())

@@ -19,8 +19,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-pub(crate) use ack::acknowledge_stray;
 use ack::Unacknowledged;
+pub(crate) use ack::acknowledge_stray;
 use answer::Incoming;
 use modify::{Modification, PeerModification};
 use offer::Outgoing;
@@ -98,7 +98,12 @@ impl Session {
     /// Our tag, once there is a dialog.
     pub(crate) fn local_tag(&self) -> Option<String> {
         let local = std::str::from_utf8(self.dialog.as_ref()?.local()).ok()?;
-        Some(NameAddr::parse(&HeaderName::From, local).ok()?.tag()?.to_owned())
+        Some(
+            NameAddr::parse(&HeaderName::From, local)
+                .ok()?
+                .tag()?
+                .to_owned(),
+        )
     }
 
     fn enter(&mut self, phase: Phase) {
@@ -149,10 +154,14 @@ impl Session {
 
     fn finish_request(&self, core: &Core, request: &mut Request) {
         if request.method == Method::Invite {
-            request.headers.push(HeaderName::Contact, self.contact.clone());
+            request
+                .headers
+                .push(HeaderName::Contact, self.contact.clone());
             core.describe(&mut request.headers);
         }
-        request.headers.push(HeaderName::UserAgent, core.user_agent.clone());
+        request
+            .headers
+            .push(HeaderName::UserAgent, core.user_agent.clone());
     }
 
     /// Adds Authorization; last, because auth-int looks at the body.
@@ -174,11 +183,29 @@ impl Session {
     /// Arms the earliest of what this call waits for.
     pub(crate) fn arm(&mut self, core: &mut Core) {
         let mut deadline = None;
-        let mut consider = |at: Option<Instant>| deadline = crate::transaction::earlier(deadline, at);
+        let mut consider =
+            |at: Option<Instant>| deadline = crate::transaction::earlier(deadline, at);
         if self.phase != Phase::Over {
-            consider(self.unacknowledged.as_ref().map(|waiting| waiting.deadline()));
-            consider(self.incoming.as_ref().and_then(|incoming| incoming.deadline()));
-            consider(self.modification.as_ref().and_then(|modification| modification.retry_at()));
+            consider(
+                self.unacknowledged
+                    .as_ref()
+                    .map(|waiting| waiting.deadline()),
+            );
+            consider(
+                self.incoming
+                    .as_ref()
+                    .and_then(|incoming| incoming.deadline()),
+            );
+            consider(
+                self.outgoing
+                    .as_ref()
+                    .and_then(|outgoing| outgoing.ring_until),
+            );
+            consider(
+                self.modification
+                    .as_ref()
+                    .and_then(|modification| modification.retry_at()),
+            );
         }
         let mut armed = self.armed;
         core.arm(&mut armed, deadline, Owner::Invite(self.id));
@@ -196,6 +223,7 @@ impl Session {
     pub(crate) fn handle_timeout(&mut self, core: &mut Core, now: Instant) {
         self.repeat_success(core, now);
         self.ringing_timeout(core, now);
+        self.ring_limit(core, now);
         self.retry_modification(core, now);
     }
 }

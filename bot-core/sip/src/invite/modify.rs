@@ -14,7 +14,8 @@ use crate::headers::HeaderName;
 use crate::message::{Method, Request, Response, StatusCode};
 use crate::transaction::{Handle, Key};
 use crate::ua::{
-    Body, ClientUse, Core, Event, Failure, ReinviteId, ServerUse, Source, UaError, clean_body, put_body,
+    Body, ClientUse, Core, Event, Failure, ReinviteId, ServerUse, Source, UaError, clean_body,
+    put_body,
 };
 
 /// How often a 491 is met with another try.
@@ -81,7 +82,10 @@ impl Session {
         if let Some((mut request, target)) = self.request(core, Method::Invite) {
             request.body = put_body(&mut request.headers, modification.body.clone());
             self.authorize(core, &mut request);
-            modification.number = self.dialog.as_ref().map_or(0, |dialog| dialog.local_number());
+            modification.number = self
+                .dialog
+                .as_ref()
+                .map_or(0, |dialog| dialog.local_number());
             modification.retry_at = None;
             modification.handle =
                 Some(core.start_client(now, request, target, ClientUse::Reinvite(self.id), tries));
@@ -113,7 +117,10 @@ impl Session {
         response: Arc<Response>,
         source: &Source,
     ) {
-        let current = self.modification.as_ref().filter(|current| current.handle == Some(handle));
+        let current = self
+            .modification
+            .as_ref()
+            .filter(|current| current.handle == Some(handle));
         let Some(current) = current else {
             if response.status.is_success() && self.ack_due.is_none() {
                 super::acknowledge_stray(core, now, handle, &response, source, false);
@@ -177,8 +184,16 @@ impl Session {
     }
 
     /// Our re-INVITE was refused, or nobody answered it.
-    pub(crate) fn reinvite_failed(&mut self, core: &mut Core, now: Instant, handle: Handle, failure: Failure) {
-        let current = self.modification.take_if(|current| current.handle == Some(handle));
+    pub(crate) fn reinvite_failed(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        handle: Handle,
+        failure: Failure,
+    ) {
+        let current = self
+            .modification
+            .take_if(|current| current.handle == Some(handle));
         let Some(current) = current else {
             return;
         };
@@ -201,7 +216,11 @@ impl Session {
     ) {
         // Whoever sends a re-INVITE has seen our 2xx, so its ACK was lost. Only if that ACK had to bring an
         // answer is the session unfinished (RFC 5407 section 3.1.4).
-        if self.unacknowledged.as_ref().is_some_and(|waiting| waiting.had_offer) {
+        if self
+            .unacknowledged
+            .as_ref()
+            .is_some_and(|waiting| waiting.had_offer)
+        {
             self.acknowledged(core, Bytes::new(), None);
         }
         let status = match self.phase {
@@ -209,7 +228,10 @@ impl Session {
             Phase::Established if self.peer_modification.is_some() => 500,
             Phase::Established if self.hang_up.is_some() => 481,
             Phase::Established => {
-                let ours = self.modification.as_ref().is_some_and(|ours| ours.handle.is_some());
+                let ours = self
+                    .modification
+                    .as_ref()
+                    .is_some_and(|ours| ours.handle.is_some());
                 if ours || self.is_modifying() { 491 } else { 0 }
             }
             Phase::Closing | Phase::Over => 481,
@@ -232,7 +254,9 @@ impl Session {
         let mut response = request.response(StatusCode(if status == 0 { 503 } else { status }));
         if matches!(response.status.0, 500 | 503) {
             let seconds = core.ids.below(11);
-            response.headers.push(HeaderName::RetryAfter, seconds.to_string());
+            response
+                .headers
+                .push(HeaderName::RetryAfter, seconds.to_string());
         }
         core.respond_stateless(source, request, response);
     }
@@ -244,13 +268,18 @@ impl Session {
         body: Option<Body>,
     ) -> Result<(), UaError> {
         clean_body(body.as_ref())?;
-        let theirs = self.peer_modification.take().ok_or(self.wrong("accept a re-invite"))?;
+        let theirs = self
+            .peer_modification
+            .take()
+            .ok_or(self.wrong("accept a re-invite"))?;
         if let Some(dialog) = &mut self.dialog {
             dialog.refresh_target(&theirs.request.headers);
         }
         let mut response = self.response(core, &theirs.request, StatusCode(200));
         response.body = put_body(&mut response.headers, body);
-        let target = core.server(theirs.handle).map(|transaction| transaction.target.clone());
+        let target = core
+            .server(theirs.handle)
+            .map(|transaction| transaction.target.clone());
         let payload = core.respond(now, theirs.handle, &response);
         if let (Some(target), Some(payload)) = (target, payload) {
             self.await_ack(core, now, &theirs.request, payload, target, true);
@@ -258,9 +287,17 @@ impl Session {
         Ok(())
     }
 
-    pub(crate) fn reject_reinvite(&mut self, core: &mut Core, now: Instant, status: u16) -> Result<(), UaError> {
+    pub(crate) fn reject_reinvite(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        status: u16,
+    ) -> Result<(), UaError> {
         check_refusal(status)?;
-        let theirs = self.peer_modification.take().ok_or(self.wrong("reject a re-invite"))?;
+        let theirs = self
+            .peer_modification
+            .take()
+            .ok_or(self.wrong("reject a re-invite"))?;
         let response = self.response(core, &theirs.request, StatusCode(status));
         core.respond(now, theirs.handle, &response);
         Ok(())

@@ -15,8 +15,8 @@ use crate::ids::Token;
 use crate::message::{Method, Request, Response};
 use crate::transaction::Handle;
 use crate::ua::{
-    Armed, ClientUse, Core, EndCause, Event, Failure, Invite, InviteId, Source, Target, UaError, clean,
-    clean_body, clean_headers, contact_value, cseq_value, put_body, with_tag,
+    Armed, ClientUse, Core, EndCause, Event, Failure, Invite, InviteId, Source, Target, UaError,
+    clean, clean_body, clean_headers, contact_value, cseq_value, put_body, with_tag,
 };
 use crate::uri::{Scheme, Uri};
 
@@ -37,6 +37,10 @@ pub(super) struct Outgoing {
     target: Target,
     pub(super) handle: Option<Handle>,
     pub(super) cancel: Cancel,
+    /// What a CANCEL is for; `Rejected` says it.
+    pub(super) give_up: Failure,
+    /// When ringing has been long enough.
+    pub(super) ring_until: Option<Instant>,
     /// Addresses that redirects gave and that are not tried yet, best first.
     untried: Vec<Uri>,
     tried: Vec<String>,
@@ -44,7 +48,12 @@ pub(super) struct Outgoing {
 
 impl Session {
     /// Sends an INVITE.
-    pub(crate) fn dial(core: &mut Core, now: Instant, id: InviteId, invite: Invite) -> Result<Box<Self>, UaError> {
+    pub(crate) fn dial(
+        core: &mut Core,
+        now: Instant,
+        id: InviteId,
+        invite: Invite,
+    ) -> Result<Box<Self>, UaError> {
         clean("from", &invite.from)?;
         clean_headers(&invite.headers)?;
         clean_body(invite.body.as_ref())?;
@@ -78,6 +87,8 @@ impl Session {
             uri,
             handle: None,
             cancel: Cancel::No,
+            give_up: Failure::Cancelled,
+            ring_until: None,
             untried: Vec::new(),
             invite,
         };
@@ -116,7 +127,9 @@ impl Session {
         request.body = put_body(&mut request.headers, outgoing.invite.body.clone());
         self.authorize(core, &mut request);
         let usage = ClientUse::Invite(self.id);
-        outgoing.handle = Some(core.start_client(now, request, outgoing.target.clone(), usage, tries));
+        outgoing.ring_until = None;
+        outgoing.handle =
+            Some(core.start_client(now, request, outgoing.target.clone(), usage, tries));
         self.outgoing = Some(outgoing);
     }
 
@@ -157,17 +170,27 @@ impl Session {
         response: Arc<Response>,
         source: &Source,
     ) {
-        match self.outgoing.as_ref().map(|outgoing| outgoing.cancel) {
-            Some(Cancel::Wanted) => self.send_cancel(core, now),
-            Some(Cancel::No) => core.limit_client(handle, now + core.config.timer_c),
-            _ => {}
+        if let Some(outgoing) = &mut self.outgoing {
+            match outgoing.cancel {
+                Cancel::Wanted => self.send_cancel(core, now),
+                Cancel::No => outgoing.ring_until = Some(now + core.config.timer_c),
+                Cancel::Sent => {}
+            }
         }
         if response.status.0 == 100 {
             return;
         }
-        let tag = response.headers.to().ok().and_then(|to| to.tag()).map(str::to_owned);
+        let tag = response
+            .headers
+            .to()
+            .ok()
+            .and_then(|to| to.tag())
+            .map(str::to_owned);
         if let Some(tag) = &tag {
-            let is_known = self.dialog.as_ref().is_some_and(|dialog| *dialog.remote_tag == **tag);
+            let is_known = self
+                .dialog
+                .as_ref()
+                .is_some_and(|dialog| *dialog.remote_tag == **tag);
             if !is_known && let Some(dialog) = self.dialog_of(core, handle, &response, source) {
                 self.set_dialog(core, dialog);
             }
@@ -190,7 +213,12 @@ impl Session {
         let outgoing = self.outgoing.as_ref()?;
         let target = core.client_target(handle).unwrap_or(&outgoing.target);
         let peer = Peer::of_response(target, source);
-        let tag = response.headers.to().ok().and_then(|to| to.tag()).unwrap_or_default();
+        let tag = response
+            .headers
+            .to()
+            .ok()
+            .and_then(|to| to.tag())
+            .unwrap_or_default();
         let call_id = std::str::from_utf8(&self.call_id).unwrap_or_default();
         let key = core.keys.dialog(call_id, &outgoing.local_tag, tag);
         let caller = CallerSide {
@@ -202,19 +230,32 @@ impl Session {
         Some(Dialog::from_response(&caller, response, key, peer))
     }
 
-    fn receive_refusal(&mut self, core: &mut Core, now: Instant, handle: Handle, response: Arc<Response>) {
+    fn receive_refusal(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        handle: Handle,
+        response: Arc<Response>,
+    ) {
         self.drop_dialog(core);
         let status = response.status.0;
         let Some(outgoing) = &mut self.outgoing else {
             return;
         };
         if outgoing.cancel != Cancel::No {
-            return self.fail_invite(core, Failure::Cancelled);
+            let why = outgoing.give_up.clone();
+            return self.fail_invite(core, why);
         }
         if matches!(status, 401 | 407) {
             let tries = core.client_tries(handle);
             match self.auth.challenged(&response.headers, tries) {
-                Ok(()) => return self.send_invite(core, now, tries.saturating_add(1)),
+                Ok(()) => {
+                    // The same server, by the same connection, knows the nonce.
+                    if let Some(target) = core.client_target(handle) {
+                        outgoing.target = target.clone();
+                    }
+                    return self.send_invite(core, now, tries.saturating_add(1));
+                }
                 Err(why) => tracing::debug!(invite = self.id.0, %why, "challenge not answered"),
             }
         } else if response.status.is_redirect() && outgoing.invite.follow_redirects {
@@ -243,15 +284,39 @@ impl Session {
     }
 
     /// Nobody answered our INVITE, or it could not be sent.
-    pub(crate) fn invite_failed(&mut self, core: &mut Core, now: Instant, handle: Handle, failure: Failure) {
+    pub(crate) fn invite_failed(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        handle: Handle,
+        failure: Failure,
+    ) {
         if self.phase != Phase::Calling || self.current_invite() != Some(handle) {
             return;
         }
         self.drop_dialog(core);
-        match self.outgoing.as_ref().map(|outgoing| outgoing.cancel) {
-            Some(Cancel::No) if self.try_next_address(core, now) => {}
-            Some(Cancel::No) => self.fail_invite(core, failure),
-            _ => self.fail_invite(core, Failure::Cancelled),
+        let given_up = self
+            .outgoing
+            .as_ref()
+            .filter(|outgoing| outgoing.cancel != Cancel::No)
+            .map(|outgoing| outgoing.give_up.clone());
+        match given_up {
+            Some(why) => self.fail_invite(core, why),
+            None if self.try_next_address(core, now) => {}
+            None => self.fail_invite(core, failure),
+        }
+    }
+
+    /// It rang for too long (timer C, which a caller without a proxy runs itself).
+    pub(super) fn ring_limit(&mut self, core: &mut Core, now: Instant) {
+        if let Some(outgoing) = &mut self.outgoing
+            && outgoing.ring_until.is_some_and(|at| at <= now)
+        {
+            outgoing.ring_until = None;
+            outgoing.give_up = Failure::Timeout;
+            if outgoing.cancel == Cancel::No {
+                self.send_cancel(core, now);
+            }
         }
     }
 
@@ -266,7 +331,12 @@ impl Session {
 
 impl Outgoing {
     fn request(&self, call_id: &Bytes) -> Request {
-        let routes: Vec<Bytes> = self.invite.route.iter().map(|route| Bytes::from(route.clone())).collect();
+        let routes: Vec<Bytes> = self
+            .invite
+            .route
+            .iter()
+            .map(|route| Bytes::from(route.clone()))
+            .collect();
         let (uri, routes) = split_route(&self.uri, &routes);
         let mut headers = Headers::with_capacity(16 + routes.len());
         for route in routes {
@@ -299,7 +369,11 @@ impl Outgoing {
             .collect();
         found.sort_by_key(|(quality, _)| std::cmp::Reverse(*quality));
         for (_, uri) in found {
-            let known = self.tried.iter().map(String::as_str).chain(self.untried.iter().map(Uri::as_str));
+            let known = self
+                .tried
+                .iter()
+                .map(String::as_str)
+                .chain(self.untried.iter().map(Uri::as_str));
             let is_new = !known.into_iter().any(|known| known == uri.as_str());
             if is_new && self.tried.len() + self.untried.len() <= limit {
                 self.untried.push(uri);

@@ -42,7 +42,12 @@ impl Client {
     }
 
     /// A response came.
-    pub fn receive(&mut self, now: Instant, timings: &Timings, status: StatusCode) -> ResponseAction {
+    pub fn receive(
+        &mut self,
+        now: Instant,
+        timings: &Timings,
+        status: StatusCode,
+    ) -> ResponseAction {
         match self.state {
             State::Trying | State::Proceeding if status.is_provisional() => {
                 self.state = State::Proceeding;

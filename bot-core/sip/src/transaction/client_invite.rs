@@ -42,7 +42,12 @@ impl ClientInvite {
     }
 
     /// A response came.
-    pub fn receive(&mut self, now: Instant, timings: &Timings, status: StatusCode) -> ResponseAction {
+    pub fn receive(
+        &mut self,
+        now: Instant,
+        timings: &Timings,
+        status: StatusCode,
+    ) -> ResponseAction {
         match self.state {
             State::Calling | State::Proceeding if status.is_provisional() => {
                 self.state = State::Proceeding;
@@ -64,7 +69,9 @@ impl ClientInvite {
                 self.end = Some(now + timings.d(self.reliable));
                 ResponseAction::PassAndAck
             }
-            State::Completed if status.is_final() && !status.is_success() => ResponseAction::AckAgain,
+            State::Completed if status.is_final() && !status.is_success() => {
+                ResponseAction::AckAgain
+            }
             _ => ResponseAction::Ignore,
         }
     }

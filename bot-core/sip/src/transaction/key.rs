@@ -31,7 +31,9 @@ impl Hasher for KeyHasher {
         }
     }
     fn write_u64(&mut self, value: u64) {
-        self.0 = (self.0 ^ value).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32);
+        self.0 = (self.0 ^ value)
+            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            .rotate_left(32);
     }
 }
 
@@ -51,14 +53,28 @@ impl KeyMaker {
     /// A server transaction of RFC 3261: branch, sent-by and method, where ACK and CANCEL ask for INVITE.
     pub(crate) fn server(&self, branch: &str, host: &str, port: u16, method: &str) -> Key {
         let port = [(port >> 8) as u8, port as u8];
-        self.make_bytes(&[b"s", branch.as_bytes(), host.as_bytes(), &port, method.as_bytes()])
+        self.make_bytes(&[
+            b"s",
+            branch.as_bytes(),
+            host.as_bytes(),
+            &port,
+            method.as_bytes(),
+        ])
     }
 
     /// A server transaction of RFC 2543, whose branch says nothing (section 17.2.3). The To tag is left
     /// out: an ACK carries ours, the INVITE none.
     pub(crate) fn server_2543(&self, parts: [&str; 4], cseq: u32, method: &str) -> Key {
         let [uri, from_tag, call_id, via] = parts.map(str::as_bytes);
-        self.make_bytes(&[b"o", uri, from_tag, call_id, via, &cseq.to_be_bytes(), method.as_bytes()])
+        self.make_bytes(&[
+            b"o",
+            uri,
+            from_tag,
+            call_id,
+            via,
+            &cseq.to_be_bytes(),
+            method.as_bytes(),
+        ])
     }
 
     /// One request, whichever way it came (section 8.2.2.2).
@@ -79,7 +95,10 @@ impl KeyMaker {
 
     /// A tag that is the same for every copy of a request, for answers that keep no state (section 8.2.7).
     pub(crate) fn stateless_tag(&self, call_id: &str, from_tag: &str, branch: &str) -> String {
-        format!("{:016x}", self.make(&["t", call_id, from_tag, branch]).0 as u64)
+        format!(
+            "{:016x}",
+            self.make(&["t", call_id, from_tag, branch]).0 as u64
+        )
     }
 
     fn make(&self, parts: &[&str]) -> Key {

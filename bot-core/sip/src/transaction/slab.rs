@@ -58,8 +58,14 @@ impl<T> Slab<T> {
         }
         // Config::max_transactions keeps the table far below 2^32 entries.
         let index = self.slots.len() as u32;
-        self.slots.push(Slot { generation: 0, tenant });
-        Handle { index, generation: 0 }
+        self.slots.push(Slot {
+            generation: 0,
+            tenant,
+        });
+        Handle {
+            index,
+            generation: 0,
+        }
     }
 
     pub(crate) fn get(&self, handle: Handle) -> Option<&T> {

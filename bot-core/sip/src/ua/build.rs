@@ -47,7 +47,10 @@ pub(crate) fn put_body(headers: &mut Headers, body: Option<Body>) -> Bytes {
 
 /// Refuses a text that would break out of its header.
 pub(crate) fn clean(what: &'static str, value: &str) -> Result<(), UaError> {
-    if value.bytes().any(|byte| byte < b' ' && byte != b'\t' || byte == 0x7f) {
+    if value
+        .bytes()
+        .any(|byte| byte < b' ' && byte != b'\t' || byte == 0x7f)
+    {
         return Err(UaError::Invalid {
             what,
             value: value.to_owned(),
@@ -58,7 +61,11 @@ pub(crate) fn clean(what: &'static str, value: &str) -> Result<(), UaError> {
 
 pub(crate) fn clean_headers(headers: &[Header]) -> Result<(), UaError> {
     for header in headers {
-        if header.value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+        if header
+            .value
+            .iter()
+            .any(|byte| matches!(byte, b'\r' | b'\n' | 0))
+        {
             return Err(UaError::Invalid {
                 what: "header",
                 value: header.name.to_string(),

@@ -8,9 +8,7 @@ use super::core::{Armed, Core, Owner};
 use super::{InviteId, RegistrationId, RequestId, Source, Target};
 use crate::headers::{Header, HeaderName, Headers};
 use crate::message::{Method, Request, Response};
-use crate::transaction::{
-    Client, ClientInvite, Handle, Key, ResponseAction, State, TimeoutAction,
-};
+use crate::transaction::{Client, ClientInvite, Handle, Key, ResponseAction, State, TimeoutAction};
 
 /// How many forked 2xx one INVITE answers with ACK and BYE.
 const MAX_FORKS: usize = 16;
@@ -84,6 +82,19 @@ impl ClientTransaction {
         match &self.machine {
             Machine::Invite(machine) => machine.deadline(),
             Machine::Other(machine) => machine.deadline(),
+        }
+    }
+
+    /// Lets go of what only an unanswered request needs: it may linger for 32 s.
+    fn shed(&mut self) {
+        if self.unanswered {
+            return;
+        }
+        self.payload = Bytes::new();
+        // A 2xx of another branch still needs the INVITE.
+        if self.state() == State::Completed {
+            self.request.headers = Headers::new();
+            self.request.body = Bytes::new();
         }
     }
 
@@ -167,9 +178,14 @@ impl Core {
         };
         let branch = via.branch().unwrap_or_default().to_owned();
         let mut request = derive_request(original, Method::Cancel, cseq.number, None);
-        request.headers.push(HeaderName::UserAgent, self.user_agent.clone());
+        request
+            .headers
+            .push(HeaderName::UserAgent, self.user_agent.clone());
         let target = transaction.target.clone();
-        let usage = transaction.usage.invite().map_or(transaction.usage, ClientUse::Detached);
+        let usage = transaction
+            .usage
+            .invite()
+            .map_or(transaction.usage, ClientUse::Detached);
         self.rearm_client(invite);
         self.start_client_with_via(now, request, target, usage, 1, &branch);
     }
@@ -183,7 +199,12 @@ impl Core {
     }
 
     /// Runs the state machine; what comes back with `true` is for the user of the transaction.
-    pub(crate) fn client_receive(&mut self, now: Instant, handle: Handle, response: &Response) -> bool {
+    pub(crate) fn client_receive(
+        &mut self,
+        now: Instant,
+        handle: Handle,
+        response: &Response,
+    ) -> bool {
         let Some(transaction) = self.clients.get_mut(handle) else {
             return false;
         };
@@ -223,8 +244,15 @@ impl Core {
     /// ACK for a refusal: within the transaction, same branch (section 17.1.1.3).
     fn ack_refusal(&mut self, handle: Handle, response: &Response) {
         if let Some(transaction) = self.clients.get_mut(handle) {
-            let number = transaction.request.headers.cseq().map_or(1, |cseq| cseq.number);
-            let to = response.headers.first(&HeaderName::To).map(|header| header.value.clone());
+            let number = transaction
+                .request
+                .headers
+                .cseq()
+                .map_or(1, |cseq| cseq.number);
+            let to = response
+                .headers
+                .first(&HeaderName::To)
+                .map(|header| header.value.clone());
             let ack = derive_request(&transaction.request, Method::Ack, number, to);
             transaction.refusal_ack = ack.to_bytes();
         }
@@ -240,7 +268,13 @@ impl Core {
     }
 
     /// Keeps the ACK to a 2xx for when that 2xx comes again. `false` when too many branches answered.
-    pub(crate) fn keep_ack(&mut self, handle: Handle, remote_tag: &str, payload: Bytes, target: Target) -> bool {
+    pub(crate) fn keep_ack(
+        &mut self,
+        handle: Handle,
+        remote_tag: &str,
+        payload: Bytes,
+        target: Target,
+    ) -> bool {
         let Some(transaction) = self.clients.get_mut(handle) else {
             return true;
         };
@@ -256,7 +290,9 @@ impl Core {
     }
 
     pub(crate) fn has_room_for_ack(&self, handle: Handle) -> bool {
-        self.clients.get(handle).is_some_and(|transaction| transaction.acks.len() < MAX_FORKS)
+        self.clients
+            .get(handle)
+            .is_some_and(|transaction| transaction.acks.len() < MAX_FORKS)
     }
 
     /// Sends the ACK for this branch's 2xx again, if one was sent before.
@@ -264,7 +300,11 @@ impl Core {
         let Some(transaction) = self.clients.get(handle) else {
             return false;
         };
-        let Some(ack) = transaction.acks.iter().find(|ack| &*ack.remote_tag == remote_tag) else {
+        let Some(ack) = transaction
+            .acks
+            .iter()
+            .find(|ack| &*ack.remote_tag == remote_tag)
+        else {
             return false;
         };
         let (target, payload) = (ack.target.clone(), ack.payload.clone());
@@ -285,7 +325,9 @@ impl Core {
 
     /// Whether a provisional response came, so that CANCEL may be sent.
     pub(crate) fn is_proceeding(&self, handle: Handle) -> bool {
-        self.clients.get(handle).is_some_and(|transaction| transaction.state() == State::Proceeding)
+        self.clients
+            .get(handle)
+            .is_some_and(|transaction| transaction.state() == State::Proceeding)
     }
 
     /// The status of the timer: `Some` when the user must hear that nobody answered.
@@ -336,7 +378,9 @@ impl Core {
     }
 
     pub(crate) fn client_armed(&mut self, handle: Handle) -> Option<&mut Armed> {
-        self.clients.get_mut(handle).map(|transaction| &mut transaction.armed)
+        self.clients
+            .get_mut(handle)
+            .map(|transaction| &mut transaction.armed)
     }
 
     /// The unanswered requests that a failed transport takes with it, in a repeatable order.
@@ -344,7 +388,11 @@ impl Core {
         let mut found = Vec::new();
         if let Some(transaction) = failed.transaction {
             let handle = Handle::from_bits(transaction.0);
-            if self.clients.get(handle).is_some_and(|transaction| transaction.unanswered) {
+            if self
+                .clients
+                .get(handle)
+                .is_some_and(|transaction| transaction.unanswered)
+            {
                 found.push(handle);
             }
         }
@@ -359,8 +407,10 @@ impl Core {
             // Rare, so the one place where the table is walked.
             found.extend(self.clients.iter().filter_map(|(handle, transaction)| {
                 let target = &transaction.target;
-                (transaction.unanswered && target.protocol == protocol && target.remote == Some(remote))
-                    .then_some(handle)
+                (transaction.unanswered
+                    && target.protocol == protocol
+                    && target.remote == Some(remote))
+                .then_some(handle)
             }));
         }
         found.dedup();
@@ -402,22 +452,34 @@ impl Core {
 
     /// Drops a transaction that waits for nothing any more: over streams, timers D and K are 0.
     pub(super) fn settle_client(&mut self, now: Instant, handle: Handle) {
-        let is_due = |transaction: &ClientTransaction| transaction.deadline().is_some_and(|at| at <= now);
-        if self.clients.get(handle).is_some_and(is_due) && self.client_timeout(now, handle).is_none() {
+        if let Some(transaction) = self.clients.get_mut(handle) {
+            transaction.shed();
+        }
+        let is_due =
+            |transaction: &ClientTransaction| transaction.deadline().is_some_and(|at| at <= now);
+        if self.clients.get(handle).is_some_and(is_due)
+            && self.client_timeout(now, handle).is_none()
+        {
             self.rearm_client(handle);
         }
     }
 
     pub(crate) fn client_usage(&self, handle: Handle) -> Option<ClientUse> {
-        self.clients.get(handle).map(|transaction| transaction.usage)
+        self.clients
+            .get(handle)
+            .map(|transaction| transaction.usage)
     }
 
     pub(crate) fn client_target(&self, handle: Handle) -> Option<&Target> {
-        self.clients.get(handle).map(|transaction| &transaction.target)
+        self.clients
+            .get(handle)
+            .map(|transaction| &transaction.target)
     }
 
     pub(crate) fn client_request(&self, handle: Handle) -> Option<(&Request, &Target)> {
-        self.clients.get(handle).map(|transaction| (&transaction.request, &transaction.target))
+        self.clients
+            .get(handle)
+            .map(|transaction| (&transaction.request, &transaction.target))
     }
 
     pub(crate) fn client_invite(&self, handle: Handle) -> Option<InviteId> {
@@ -426,7 +488,9 @@ impl Core {
 
     /// How often the request was sent, counting those that were challenged.
     pub(crate) fn client_tries(&self, handle: Handle) -> u8 {
-        self.clients.get(handle).map_or(1, |transaction| transaction.tries)
+        self.clients
+            .get(handle)
+            .map_or(1, |transaction| transaction.tries)
     }
 
     /// What the request answered challenges with.
@@ -434,9 +498,19 @@ impl Core {
         let Some(transaction) = self.clients.get(handle) else {
             return Vec::new();
         };
-        let is_answer =
-            |name: &HeaderName| matches!(name, HeaderName::Authorization | HeaderName::ProxyAuthorization);
-        transaction.request.headers.iter().filter(|header| is_answer(&header.name)).cloned().collect()
+        let is_answer = |name: &HeaderName| {
+            matches!(
+                name,
+                HeaderName::Authorization | HeaderName::ProxyAuthorization
+            )
+        };
+        transaction
+            .request
+            .headers
+            .iter()
+            .filter(|header| is_answer(&header.name))
+            .cloned()
+            .collect()
     }
 }
 
@@ -445,7 +519,12 @@ pub(crate) fn via_value(target: &Target, branch: &str) -> Bytes {
     use std::fmt::Write as _;
     let mut text = String::with_capacity(80);
     // Writing into a String cannot fail.
-    let _ = write!(text, "SIP/2.0/{} {};branch={branch}", target.protocol.via_name(), target.advertised);
+    let _ = write!(
+        text,
+        "SIP/2.0/{} {};branch={branch}",
+        target.protocol.via_name(),
+        target.advertised
+    );
     if !target.protocol.is_reliable() {
         text.push_str(";rport");
     }
@@ -484,7 +563,10 @@ fn derive_request(original: &Request, method: Method, number: u32, to: Option<By
                 headers.push_header(header.clone());
             }
             HeaderName::To => {
-                headers.push(HeaderName::To, to.clone().unwrap_or_else(|| header.value.clone()));
+                headers.push(
+                    HeaderName::To,
+                    to.clone().unwrap_or_else(|| header.value.clone()),
+                );
             }
             HeaderName::CSeq => headers.push(HeaderName::CSeq, cseq_value(number, &method)),
             HeaderName::Route | HeaderName::MaxForwards | HeaderName::From | HeaderName::CallId => {

@@ -13,7 +13,8 @@ use bytes::Bytes;
 use super::clients::ClientTransaction;
 use super::servers::ServerTransaction;
 use super::{
-    Config, Event, FlowId, InviteId, Output, RegistrationId, Source, Target, TransactionId, Transmit,
+    Config, Event, FlowId, InviteId, Output, RegistrationId, Source, Target, TransactionId,
+    Transmit,
 };
 use crate::headers::HeaderName;
 use crate::ids::Ids;
@@ -78,7 +79,8 @@ impl Core {
             flows: HashSet::new(),
             user_agent: Bytes::from(config.user_agent.clone()),
             allow: Bytes::from(allow.join(", ")),
-            supported: (!config.supported.is_empty()).then(|| Bytes::from(config.supported.join(", "))),
+            supported: (!config.supported.is_empty())
+                .then(|| Bytes::from(config.supported.join(", "))),
             config,
         }
     }
@@ -135,7 +137,9 @@ impl Core {
 
     /// Headers that every response of ours ends with.
     pub(crate) fn sign(&self, response: &mut Response) {
-        response.headers.push(HeaderName::Server, self.user_agent.clone());
+        response
+            .headers
+            .push(HeaderName::Server, self.user_agent.clone());
     }
 
     /// Allow and Supported, where RFC 3261 sections 11.2, 13.2.1 and 13.3.1.4 want them.

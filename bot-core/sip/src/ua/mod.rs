@@ -96,7 +96,8 @@ impl UserAgent {
     /// The shell resolved a request's host or opened its connection: all that follows in its transaction, and
     /// what it leads to, goes the same way. Harmless for a transaction that is over.
     pub fn bound(&mut self, transaction: TransactionId, remote: SocketAddr, flow: Option<FlowId>) {
-        self.core.bind_client(Handle::from_bits(transaction.0), remote, flow);
+        self.core
+            .bind_client(Handle::from_bits(transaction.0), remote, flow);
     }
 
     /// Time has passed: to be called at the time of [`Output::Timeout`], harmless at any other.
@@ -104,12 +105,20 @@ impl UserAgent {
         while let Some((id, owner)) = self.core.timers.pop_due(now) {
             match owner {
                 Owner::Client(handle) => {
-                    if self.core.client_armed(handle).is_some_and(|armed| armed.take(id)) {
+                    if self
+                        .core
+                        .client_armed(handle)
+                        .is_some_and(|armed| armed.take(id))
+                    {
                         self.client_timeout(now, handle);
                     }
                 }
                 Owner::Server(handle) => {
-                    if self.core.server_armed(handle).is_some_and(|armed| armed.take(id)) {
+                    if self
+                        .core
+                        .server_armed(handle)
+                        .is_some_and(|armed| armed.take(id))
+                    {
                         self.core.server_timeout(now, handle);
                     }
                 }
@@ -120,7 +129,9 @@ impl UserAgent {
                         }
                     });
                 }
-                Owner::Registration(registration) => self.registration_timeout(now, registration, id),
+                Owner::Registration(registration) => {
+                    self.registration_timeout(now, registration, id)
+                }
             }
         }
     }
@@ -130,14 +141,27 @@ impl UserAgent {
         if let Some(output) = self.core.out.pop_front() {
             return output;
         }
-        let Core { timers, clients, servers, .. } = &mut self.core;
+        let Core {
+            timers,
+            clients,
+            servers,
+            ..
+        } = &mut self.core;
         let (invites, registrations) = (&self.invites, &self.registrations);
-        Output::Timeout(timers.next(|id, owner| match owner {
-            Owner::Client(handle) => clients.get(handle).is_some_and(|client| client.armed().is(id)),
-            Owner::Server(handle) => servers.get(handle).is_some_and(|server| server.armed().is(id)),
-            Owner::Invite(invite) => invites.get(&invite).is_some_and(|session| session.armed().is(id)),
-            Owner::Registration(registration) => {
-                registrations.get(&registration).is_some_and(|registered| registered.armed().is(id))
+        Output::Timeout(timers.next(|id, owner| {
+            match owner {
+                Owner::Client(handle) => clients
+                    .get(handle)
+                    .is_some_and(|client| client.armed().is(id)),
+                Owner::Server(handle) => servers
+                    .get(handle)
+                    .is_some_and(|server| server.armed().is(id)),
+                Owner::Invite(invite) => invites
+                    .get(&invite)
+                    .is_some_and(|session| session.armed().is(id)),
+                Owner::Registration(registration) => registrations
+                    .get(&registration)
+                    .is_some_and(|registered| registered.armed().is(id)),
             }
         }))
     }
@@ -173,7 +197,11 @@ impl UserAgent {
     }
 
     /// Runs something on a call, then arms its timer, or drops it if it is over.
-    fn with_session<R>(&mut self, id: InviteId, run: impl FnOnce(&mut Session, &mut Core) -> R) -> Option<R> {
+    fn with_session<R>(
+        &mut self,
+        id: InviteId,
+        run: impl FnOnce(&mut Session, &mut Core) -> R,
+    ) -> Option<R> {
         let session = self.invites.get_mut(&id)?;
         let result = run(session, &mut self.core);
         if session.is_over() {
@@ -189,12 +217,15 @@ impl UserAgent {
         id: InviteId,
         run: impl FnOnce(&mut Session, &mut Core) -> Result<(), UaError>,
     ) -> Result<(), UaError> {
-        self.with_session(id, run).unwrap_or(Err(UaError::UnknownCall))
+        self.with_session(id, run)
+            .unwrap_or(Err(UaError::UnknownCall))
     }
 
     fn check_room(&self) -> Result<(), UaError> {
         if self.core.is_full() {
-            return Err(UaError::TooManyTransactions(self.core.config.max_transactions));
+            return Err(UaError::TooManyTransactions(
+                self.core.config.max_transactions,
+            ));
         }
         Ok(())
     }
@@ -219,7 +250,12 @@ impl UserAgent {
     ///
     /// # Errors
     /// When no 2xx waits for it.
-    pub fn ack(&mut self, now: Instant, invite: InviteId, body: Option<Body>) -> Result<(), UaError> {
+    pub fn ack(
+        &mut self,
+        now: Instant,
+        invite: InviteId,
+        body: Option<Body>,
+    ) -> Result<(), UaError> {
         let _ = now;
         self.command(invite, |session, core| session.ack(core, body))
     }
@@ -245,7 +281,9 @@ impl UserAgent {
         headers: Vec<Header>,
         body: Option<Body>,
     ) -> Result<(), UaError> {
-        self.command(invite, |session, core| session.ring(core, now, status, headers, body))
+        self.command(invite, |session, core| {
+            session.ring(core, now, status, headers, body)
+        })
     }
 
     /// Answers 200 and repeats it until the ACK; see [`Event::Acknowledged`] and [`EndCause::AckTimeout`].
@@ -259,7 +297,9 @@ impl UserAgent {
         headers: Vec<Header>,
         body: Option<Body>,
     ) -> Result<(), UaError> {
-        self.command(invite, |session, core| session.accept(core, now, headers, body))
+        self.command(invite, |session, core| {
+            session.accept(core, now, headers, body)
+        })
     }
 
     /// Answers 300 to 699; a 3xx with Contact headers redirects. `Ended` follows.
@@ -274,7 +314,9 @@ impl UserAgent {
         reason: Option<&str>,
         headers: Vec<Header>,
     ) -> Result<(), UaError> {
-        self.command(invite, |session, core| session.reject(core, now, status, reason, headers))
+        self.command(invite, |session, core| {
+            session.reject(core, now, status, reason, headers)
+        })
     }
 
     /// Ends a call in whatever state it is: BYE, CANCEL, 480, or BYE as soon as the ACK has come (RFC 3261
@@ -282,7 +324,12 @@ impl UserAgent {
     ///
     /// # Errors
     /// When the call is unknown.
-    pub fn bye(&mut self, now: Instant, invite: InviteId, headers: Vec<Header>) -> Result<(), UaError> {
+    pub fn bye(
+        &mut self,
+        now: Instant,
+        invite: InviteId,
+        headers: Vec<Header>,
+    ) -> Result<(), UaError> {
         self.command(invite, |session, core| session.hang_up(core, now, headers))
     }
 
@@ -291,9 +338,16 @@ impl UserAgent {
     ///
     /// # Errors
     /// When the call is not established or another re-INVITE is under way.
-    pub fn reinvite(&mut self, now: Instant, invite: InviteId, body: Option<Body>) -> Result<ReinviteId, UaError> {
+    pub fn reinvite(
+        &mut self,
+        now: Instant,
+        invite: InviteId,
+        body: Option<Body>,
+    ) -> Result<ReinviteId, UaError> {
         let id = ReinviteId(self.next_id());
-        self.command(invite, |session, core| session.reinvite(core, now, id, body))?;
+        self.command(invite, |session, core| {
+            session.reinvite(core, now, id, body)
+        })?;
         Ok(id)
     }
 
@@ -301,16 +355,30 @@ impl UserAgent {
     ///
     /// # Errors
     /// When none waits.
-    pub fn accept_reinvite(&mut self, now: Instant, invite: InviteId, body: Option<Body>) -> Result<(), UaError> {
-        self.command(invite, |session, core| session.accept_reinvite(core, now, body))
+    pub fn accept_reinvite(
+        &mut self,
+        now: Instant,
+        invite: InviteId,
+        body: Option<Body>,
+    ) -> Result<(), UaError> {
+        self.command(invite, |session, core| {
+            session.accept_reinvite(core, now, body)
+        })
     }
 
     /// Refuses the peer's re-INVITE, e.g. with 488; the session stays as it was.
     ///
     /// # Errors
     /// When none waits, or the status is not 300 to 699.
-    pub fn reject_reinvite(&mut self, now: Instant, invite: InviteId, status: u16) -> Result<(), UaError> {
-        self.command(invite, |session, core| session.reject_reinvite(core, now, status))
+    pub fn reject_reinvite(
+        &mut self,
+        now: Instant,
+        invite: InviteId,
+        status: u16,
+    ) -> Result<(), UaError> {
+        self.command(invite, |session, core| {
+            session.reject_reinvite(core, now, status)
+        })
     }
 
     /// Sends an INFO in the call. [`Event::InfoAnswered`] follows.
@@ -361,7 +429,11 @@ impl UserAgent {
     ///
     /// # Errors
     /// When a limit is reached or a text cannot be written.
-    pub fn register(&mut self, now: Instant, registration: Registration) -> Result<RegistrationId, UaError> {
+    pub fn register(
+        &mut self,
+        now: Instant,
+        registration: Registration,
+    ) -> Result<RegistrationId, UaError> {
         self.check_room()?;
         let id = RegistrationId(self.next_id());
         let mut registered = Registered::start(&mut self.core, now, id, registration)?;
@@ -375,7 +447,10 @@ impl UserAgent {
     /// # Errors
     /// When it is unknown.
     pub fn unregister(&mut self, now: Instant, id: RegistrationId) -> Result<(), UaError> {
-        let registered = self.registrations.get_mut(&id).ok_or(UaError::UnknownRequest)?;
+        let registered = self
+            .registrations
+            .get_mut(&id)
+            .ok_or(UaError::UnknownRequest)?;
         registered.unregister(&mut self.core, now);
         self.settle_registration(id);
         Ok(())

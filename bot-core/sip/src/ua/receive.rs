@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{
-    ClientUse, Event, FailedTransport, Failure, InviteId, Registered, RegistrationId, ServerRequestId,
-    ServerUse, Source, UserAgent,
+    ClientUse, Event, FailedTransport, Failure, InviteId, Registered, RegistrationId,
+    ServerRequestId, ServerUse, Source, UserAgent,
 };
 use crate::headers::HeaderName;
 use crate::invite::{Session, acknowledge_stray};
@@ -72,7 +72,12 @@ impl UserAgent {
     }
 
     fn refuse_malformed(&mut self, source: &Source, mut request: Request, why: &str) {
-        let needed = [HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq];
+        let needed = [
+            HeaderName::From,
+            HeaderName::To,
+            HeaderName::CallId,
+            HeaderName::CSeq,
+        ];
         if request.headers.stamp_source(source.remote).is_err()
             || needed.iter().any(|name| !request.headers.contains(name))
         {
@@ -105,7 +110,10 @@ impl UserAgent {
         // A copy of the CANCEL finds the INVITE again, so the answer needs no memory of its own.
         let mut response = request.response(StatusCode(200));
         if let ServerUse::Invite(id) = usage
-            && let Some(tag) = self.invites.get(&id).and_then(|session| session.local_tag())
+            && let Some(tag) = self
+                .invites
+                .get(&id)
+                .and_then(|session| session.local_tag())
         {
             self.core.tag_to(&mut response, Some(&tag));
         }
@@ -129,7 +137,11 @@ impl UserAgent {
     /// A request that is no copy of one that is being dealt with.
     fn receive_new(&mut self, now: Instant, source: &Source, request: &Arc<Request>, key: Key) {
         let has_tag = request.headers.to().is_ok_and(|to| to.tag().is_some());
-        let merged = if has_tag { None } else { self.core.merged_key(request) };
+        let merged = if has_tag {
+            None
+        } else {
+            self.core.merged_key(request)
+        };
         if merged.is_some_and(|merged| self.core.is_merged(merged)) {
             return self.refuse(source, request, 482);
         }
@@ -149,11 +161,15 @@ impl UserAgent {
         match request.method {
             Method::Invite => self.receive_invite(now, source, request, key, merged),
             // These live in dialogs only.
-            Method::Bye | Method::Info | Method::Prack | Method::Update => self.refuse(source, request, 481),
+            Method::Bye | Method::Info | Method::Prack | Method::Update => {
+                self.refuse(source, request, 481)
+            }
             _ if self.core.is_full() => self.refuse_busy(source, request),
             _ => {
                 let usage = ServerUse::Other(None);
-                let handle = self.core.start_server(now, source, request, key, merged, usage);
+                let handle = self
+                    .core
+                    .start_server(now, source, request, key, merged, usage);
                 self.core.rearm_server(now, handle);
                 self.core.event(Event::Request {
                     id: ServerRequestId(handle.to_bits()),
@@ -176,17 +192,26 @@ impl UserAgent {
         let supported = &self.core.config.supported;
         let unknown: Vec<&str> = headers
             .values(&HeaderName::Require)
-            .filter(|tag| !tag.is_empty() && !supported.iter().any(|known| known.eq_ignore_ascii_case(tag)))
+            .filter(|tag| {
+                !tag.is_empty()
+                    && !supported
+                        .iter()
+                        .any(|known| known.eq_ignore_ascii_case(tag))
+            })
             .collect();
         if !unknown.is_empty() {
             let mut response = request.response(StatusCode(420));
-            response.headers.push(HeaderName::Unsupported, unknown.join(", "));
+            response
+                .headers
+                .push(HeaderName::Unsupported, unknown.join(", "));
             return Some(response);
         }
         let encoding = headers.get(&HeaderName::ContentEncoding);
         if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
             let mut response = request.response(StatusCode(415));
-            response.headers.push(HeaderName::AcceptEncoding, &b"identity"[..]);
+            response
+                .headers
+                .push(HeaderName::AcceptEncoding, &b"identity"[..]);
             return Some(response);
         }
         None
@@ -205,7 +230,9 @@ impl UserAgent {
         }
         let id = InviteId(self.next_id());
         let usage = ServerUse::Invite(id);
-        let handle = self.core.start_server(now, source, request, key, merged, usage);
+        let handle = self
+            .core
+            .start_server(now, source, request, key, merged, usage);
         match Session::incoming(&mut self.core, now, id, handle, request, source) {
             Ok(mut session) => {
                 self.core.rearm_server(now, handle);
@@ -235,7 +262,9 @@ impl UserAgent {
     fn refuse_busy(&mut self, source: &Source, request: &Request) {
         let mut response = request.response(StatusCode(503));
         let seconds = self.core.config.retry_after.as_secs().max(1);
-        response.headers.push(HeaderName::RetryAfter, seconds.to_string());
+        response
+            .headers
+            .push(HeaderName::RetryAfter, seconds.to_string());
         self.core.respond_stateless(source, request, response);
     }
 
@@ -244,7 +273,11 @@ impl UserAgent {
         let headers = &request.headers;
         let local_tag = headers.to().ok()?.tag().unwrap_or_default();
         let from = headers.from().ok()?;
-        let key = self.core.keys.dialog(headers.call_id().ok()?, local_tag, from.tag().unwrap_or_default());
+        let key = self.core.keys.dialog(
+            headers.call_id().ok()?,
+            local_tag,
+            from.tag().unwrap_or_default(),
+        );
         self.core.dialogs.get(&key).copied()
     }
 
@@ -331,10 +364,14 @@ impl UserAgent {
     fn client_failed(&mut self, now: Instant, handle: Handle, usage: ClientUse, failure: Failure) {
         match usage {
             ClientUse::Invite(id) => {
-                self.with_session(id, |session, core| session.invite_failed(core, now, handle, failure));
+                self.with_session(id, |session, core| {
+                    session.invite_failed(core, now, handle, failure)
+                });
             }
             ClientUse::Reinvite(id) => {
-                self.with_session(id, |session, core| session.reinvite_failed(core, now, handle, failure));
+                self.with_session(id, |session, core| {
+                    session.reinvite_failed(core, now, handle, failure)
+                });
             }
             ClientUse::Bye(id) | ClientUse::Info(id) | ClientUse::Probe(id) => {
                 self.with_session(id, |session, core| {
@@ -375,7 +412,12 @@ impl UserAgent {
         }
     }
 
-    pub(super) fn registration_timeout(&mut self, now: Instant, id: RegistrationId, timer: TimerId) {
+    pub(super) fn registration_timeout(
+        &mut self,
+        now: Instant,
+        id: RegistrationId,
+        timer: TimerId,
+    ) {
         self.with_registration(id, |registered, core| {
             if registered.armed_mut().take(timer) {
                 registered.handle_timeout(core, now);

@@ -11,7 +11,9 @@ use super::{InviteId, PeerHost, Source, Target};
 use crate::headers::{HeaderName, Via};
 use crate::ids::MAGIC_COOKIE;
 use crate::message::{Method, Request, Response, StatusCode};
-use crate::transaction::{Handle, Key, RequestAction, Server, ServerInvite, State, TimeoutAction, earlier};
+use crate::transaction::{
+    Handle, Key, RequestAction, Server, ServerInvite, State, TimeoutAction, earlier,
+};
 
 /// What a request to us is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,14 +83,27 @@ impl Core {
     pub(crate) fn server_key(&self, request: &Request, via: &Via<'_>, method: &Method) -> Key {
         let branch = via.branch().unwrap_or_default();
         if branch.len() > MAGIC_COOKIE.len() && branch.starts_with(MAGIC_COOKIE) {
-            return self.keys.server(branch, via.host.as_str(), via.port.unwrap_or(0), method.as_str());
+            return self.keys.server(
+                branch,
+                via.host.as_str(),
+                via.port.unwrap_or(0),
+                method.as_str(),
+            );
         }
         let headers = &request.headers;
-        let from_tag = headers.from().ok().and_then(|from| from.tag()).unwrap_or_default();
+        let from_tag = headers
+            .from()
+            .ok()
+            .and_then(|from| from.tag())
+            .unwrap_or_default();
         let via = headers.get(&HeaderName::Via).unwrap_or_default();
         let number = headers.cseq().map_or(0, |cseq| cseq.number);
         let call_id = headers.call_id().unwrap_or_default();
-        self.keys.server_2543([request.uri.as_str(), from_tag, call_id, via], number, method.as_str())
+        self.keys.server_2543(
+            [request.uri.as_str(), from_tag, call_id, via],
+            number,
+            method.as_str(),
+        )
     }
 
     pub(crate) fn find_server(&self, key: Key) -> Option<Handle> {
@@ -105,7 +120,12 @@ impl Core {
         let from = headers.from().ok()?;
         let cseq = headers.cseq().ok()?;
         let tag = from.tag().unwrap_or_default();
-        Some(self.keys.merged(headers.call_id().ok()?, tag, cseq.number, cseq.method.as_str()))
+        Some(self.keys.merged(
+            headers.call_id().ok()?,
+            tag,
+            cseq.number,
+            cseq.method.as_str(),
+        ))
     }
 
     pub(crate) fn is_merged(&self, key: Key) -> bool {
@@ -124,9 +144,15 @@ impl Core {
     ) -> Handle {
         let reliable = source.protocol.is_reliable();
         let (machine, trying_at) = if request.method == Method::Invite {
-            (Machine::Invite(ServerInvite::new(reliable)), Some(now + self.config.trying_after))
+            (
+                Machine::Invite(ServerInvite::new(reliable)),
+                Some(now + self.config.trying_after),
+            )
         } else {
-            (Machine::Other(Server::new(now, &self.timings, reliable)), None)
+            (
+                Machine::Other(Server::new(now, &self.timings, reliable)),
+                None,
+            )
         };
         let handle = self.servers.insert(ServerTransaction {
             machine,
@@ -180,7 +206,12 @@ impl Core {
     }
 
     /// Answers. `None` when the state does not allow it, else the bytes that went out.
-    pub(crate) fn respond(&mut self, now: Instant, handle: Handle, response: &Response) -> Option<Bytes> {
+    pub(crate) fn respond(
+        &mut self,
+        now: Instant,
+        handle: Handle,
+        response: &Response,
+    ) -> Option<Bytes> {
         let status = response.status;
         let transaction = self.servers.get_mut(handle)?;
         let allowed = match &mut transaction.machine {
@@ -192,7 +223,8 @@ impl Core {
         }
         let payload = response.to_bytes();
         transaction.trying_at = None;
-        let repeats_here = !(status.is_success() && matches!(transaction.machine, Machine::Invite(_)));
+        let repeats_here =
+            !(status.is_success() && matches!(transaction.machine, Machine::Invite(_)));
         transaction.last = repeats_here.then(|| payload.clone());
         if status.is_final() {
             transaction.request = None;
@@ -222,7 +254,9 @@ impl Core {
     }
 
     pub(crate) fn server_armed(&mut self, handle: Handle) -> Option<&mut Armed> {
-        self.servers.get_mut(handle).map(|transaction| &mut transaction.armed)
+        self.servers
+            .get_mut(handle)
+            .map(|transaction| &mut transaction.armed)
     }
 
     pub(crate) fn server_timeout(&mut self, now: Instant, handle: Handle) {
@@ -267,7 +301,12 @@ impl Core {
     }
 
     /// Answers without remembering anything: a copy of the request gets the same answer (section 8.2.7).
-    pub(crate) fn respond_stateless(&mut self, source: &Source, request: &Request, mut response: Response) {
+    pub(crate) fn respond_stateless(
+        &mut self,
+        source: &Source,
+        request: &Request,
+        mut response: Response,
+    ) {
         if request.method == Method::Ack {
             return;
         }
@@ -290,13 +329,28 @@ impl Core {
         let tag = match tag {
             Some(tag) => tag,
             None => {
-                let from_tag = headers.from().ok().and_then(|from| from.tag()).unwrap_or_default();
-                let branch = headers.via().ok().and_then(|via| via.branch()).unwrap_or_default();
-                made = self.keys.stateless_tag(headers.call_id().unwrap_or_default(), from_tag, branch);
+                let from_tag = headers
+                    .from()
+                    .ok()
+                    .and_then(|from| from.tag())
+                    .unwrap_or_default();
+                let branch = headers
+                    .via()
+                    .ok()
+                    .and_then(|via| via.branch())
+                    .unwrap_or_default();
+                made = self.keys.stateless_tag(
+                    headers.call_id().unwrap_or_default(),
+                    from_tag,
+                    branch,
+                );
                 &made
             }
         };
-        let Some(old) = headers.first(&HeaderName::To).map(|header| header.value.clone()) else {
+        let Some(old) = headers
+            .first(&HeaderName::To)
+            .map(|header| header.value.clone())
+        else {
             return;
         };
         response.headers.set(HeaderName::To, with_tag(&old, tag));
@@ -316,7 +370,9 @@ pub(crate) fn with_tag(value: &[u8], tag: &str) -> Bytes {
 pub(crate) fn response_target(source: &Source, request: &Request) -> Target {
     let via = request.headers.via().ok();
     let ip = source.remote.ip();
-    let sent_by_port = via.and_then(|via| via.port).unwrap_or(source.protocol.default_port());
+    let sent_by_port = via
+        .and_then(|via| via.port)
+        .unwrap_or(source.protocol.default_port());
     let mut target = Target::back_to(source);
     if source.protocol.is_reliable() {
         // By the connection; if that is gone, to where the sender says that it listens.

@@ -6,8 +6,8 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::{
-    Body, ClientUse, Core, Event, Failure, OutOfDialog, RequestId, ServerRequestId, UaError, UserAgent, clean,
-    clean_body, clean_headers, cseq_value, put_body, with_tag,
+    Body, ClientUse, Core, Event, Failure, OutOfDialog, RequestId, ServerRequestId, UaError,
+    UserAgent, clean, clean_body, clean_headers, cseq_value, put_body, with_tag,
 };
 use crate::auth::Authenticator;
 use crate::headers::{Header, HeaderName, Headers};
@@ -22,12 +22,20 @@ pub(super) struct Single {
 }
 
 impl Single {
-    pub(super) fn send(core: &mut Core, now: Instant, id: RequestId, request: OutOfDialog) -> Result<Self, UaError> {
+    pub(super) fn send(
+        core: &mut Core,
+        now: Instant,
+        id: RequestId,
+        request: OutOfDialog,
+    ) -> Result<Self, UaError> {
         clean("from", &request.from)?;
         clean("to", request.to.as_deref().unwrap_or_default())?;
         clean_headers(&request.headers)?;
         clean_body(request.body.as_ref())?;
-        if matches!(request.method, Method::Invite | Method::Ack | Method::Cancel | Method::Bye) {
+        if matches!(
+            request.method,
+            Method::Invite | Method::Ack | Method::Cancel | Method::Bye
+        ) {
             return Err(UaError::Invalid {
                 what: "method",
                 value: request.method.to_string(),
@@ -68,7 +76,9 @@ impl Single {
         response: &Response,
     ) -> bool {
         let tries = core.client_tries(handle);
-        if !matches!(response.status.0, 401 | 407) || self.auth.challenged(&response.headers, tries).is_err() {
+        if !matches!(response.status.0, 401 | 407)
+            || self.auth.challenged(&response.headers, tries).is_err()
+        {
             return false;
         }
         let Some((request, target)) = core.client_request(handle) else {
@@ -76,15 +86,30 @@ impl Single {
         };
         let (mut request, target) = (request.clone(), target.clone());
         self.number += 1;
-        for name in [HeaderName::Via, HeaderName::Authorization, HeaderName::ProxyAuthorization] {
+        for name in [
+            HeaderName::Via,
+            HeaderName::Authorization,
+            HeaderName::ProxyAuthorization,
+        ] {
             request.headers.remove(&name);
         }
-        request.headers.set(HeaderName::CSeq, cseq_value(self.number, &request.method));
+        request
+            .headers
+            .set(HeaderName::CSeq, cseq_value(self.number, &request.method));
         let (method, uri) = (request.method.as_str(), request.uri.as_str());
-        for (name, value) in self.auth.authorize(&mut core.ids, method, uri, &request.body) {
+        for (name, value) in self
+            .auth
+            .authorize(&mut core.ids, method, uri, &request.body)
+        {
             request.headers.push(name, value);
         }
-        core.start_client(now, request, target, ClientUse::Request(id), tries.saturating_add(1));
+        core.start_client(
+            now,
+            request,
+            target,
+            ClientUse::Request(id),
+            tries.saturating_add(1),
+        );
         true
     }
 }
@@ -108,7 +133,11 @@ impl UserAgent {
         self.single_finished(id, Ok(response));
     }
 
-    pub(super) fn single_finished(&mut self, id: RequestId, result: Result<Arc<Response>, Failure>) {
+    pub(super) fn single_finished(
+        &mut self,
+        id: RequestId,
+        result: Result<Arc<Response>, Failure>,
+    ) {
         if self.requests.remove(&id).is_some() {
             self.core.event(Event::Response { id, result });
         }
@@ -133,12 +162,20 @@ pub(super) fn respond(
         });
     }
     let handle = Handle::from_bits(id.0);
-    let transaction = core.server(handle).filter(|transaction| transaction.is_open());
-    let request = transaction.and_then(|transaction| transaction.request.clone()).ok_or(UaError::UnknownRequest)?;
+    let transaction = core
+        .server(handle)
+        .filter(|transaction| transaction.is_open());
+    let request = transaction
+        .and_then(|transaction| transaction.request.clone())
+        .ok_or(UaError::UnknownRequest)?;
     let mut response = request.response(StatusCode(status));
     core.tag_to(&mut response, None);
     let describes = status == 405 || request.method == Method::Options && status == 200;
-    if describes && !headers.iter().any(|header| header.name == HeaderName::Allow) {
+    if describes
+        && !headers
+            .iter()
+            .any(|header| header.name == HeaderName::Allow)
+    {
         core.describe(&mut response.headers);
     }
     core.sign(&mut response);

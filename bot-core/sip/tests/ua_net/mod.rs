@@ -27,7 +27,12 @@ pub struct Weather {
 
 impl Default for Weather {
     fn default() -> Self {
-        Weather { loss: 0.0, double: 0.0, least: Duration::from_millis(1), most: Duration::from_millis(1) }
+        Weather {
+            loss: 0.0,
+            double: 0.0,
+            least: Duration::from_millis(1),
+            most: Duration::from_millis(1),
+        }
     }
 }
 
@@ -59,6 +64,8 @@ pub struct World {
     pub inbox: VecDeque<(SocketAddr, Message)>,
     /// Lines like `12.500 a -> b INVITE`.
     pub ladder: Vec<String>,
+    /// What was sent, and where to, while `record`.
+    pub sent: Vec<(SocketAddr, Bytes)>,
     pub record: bool,
     pub transmitted: usize,
     rng: StdRng,
@@ -81,6 +88,7 @@ impl World {
             filter: None,
             inbox: VecDeque::new(),
             ladder: Vec::new(),
+            sent: Vec::new(),
             record: true,
             transmitted: 0,
             rng: StdRng::seed_from_u64(seed),
@@ -129,7 +137,11 @@ impl World {
             uri = format!("{uri};transport={}", protocol.uri_name());
         }
         let target = self.target(from, &remote.to_string(), protocol);
-        let mut invite = Invite::new(target, uri.parse().unwrap(), "\"Caller\" <sip:caller@example.org>");
+        let mut invite = Invite::new(
+            target,
+            uri.parse().unwrap(),
+            "\"Caller\" <sip:caller@example.org>",
+        );
         invite.body = Some(Body::sdp(OFFER));
         invite.contact_user = Some("caller".to_owned());
         invite
@@ -164,14 +176,19 @@ impl World {
         let target = transmit.target;
         let text = String::from_utf8_lossy(&transmit.payload).into_owned();
         self.transmitted += 1;
-        let live = target.flow.and_then(|flow| self.connections.get(&(from, flow)).copied());
+        let live = target
+            .flow
+            .and_then(|flow| self.connections.get(&(from, flow)).copied());
         let (to, flow) = match (target.protocol.is_reliable(), live) {
             (true, Some((to, flow))) => (to, Some(flow)),
             (reliable, _) => {
                 let Some(to) = target.remote else {
                     return self.nodes[node].ua.transport_failed(
                         self.now,
-                        &FailedTransport { transaction: transmit.transaction, ..FailedTransport::default() },
+                        &FailedTransport {
+                            transaction: transmit.transaction,
+                            ..FailedTransport::default()
+                        },
                         format!("no such host: {}", target.host),
                     );
                 };
@@ -183,6 +200,9 @@ impl World {
             }
         };
         self.note(from, to, &text);
+        if self.record {
+            self.sent.push((to, transmit.payload.clone()));
+        }
         if let Some(filter) = &mut self.filter
             && !filter(from, to, &text)
         {
@@ -192,13 +212,27 @@ impl World {
         if !reliable && self.rng.random_bool(self.weather.loss) {
             return;
         }
-        let copies = if !reliable && self.rng.random_bool(self.weather.double) { 2 } else { 1 };
+        let copies = if !reliable && self.rng.random_bool(self.weather.double) {
+            2
+        } else {
+            1
+        };
         for _ in 0..copies {
             let span = (self.weather.most - self.weather.least).as_micros() as u64;
-            let extra = if reliable { 0 } else { self.rng.random_range(0..=span) };
+            let extra = if reliable {
+                0
+            } else {
+                self.rng.random_range(0..=span)
+            };
             let at = self.now + self.weather.least + Duration::from_micros(extra);
             self.sequence += 1;
-            let packet = Packet { from, to, protocol: target.protocol, flow, payload: transmit.payload.clone() };
+            let packet = Packet {
+                from,
+                to,
+                protocol: target.protocol,
+                flow,
+                payload: transmit.payload.clone(),
+            };
             self.packets.insert((at, self.sequence), packet);
         }
     }
@@ -214,11 +248,16 @@ impl World {
 
     /// Cuts every connection; both ends hear of it.
     pub fn cut_connections(&mut self) {
-        let mut ends: Vec<(SocketAddr, FlowId)> = self.connections.drain().map(|(end, _)| end).collect();
+        let mut ends: Vec<(SocketAddr, FlowId)> =
+            self.connections.drain().map(|(end, _)| end).collect();
         ends.sort_by_key(|end| end.1);
         for (owner, flow) in ends {
             if let Some(node) = self.nodes.iter_mut().find(|node| node.address == owner) {
-                node.ua.transport_failed(self.now, &FailedTransport::flow(flow), "connection closed".to_owned());
+                node.ua.transport_failed(
+                    self.now,
+                    &FailedTransport::flow(flow),
+                    "connection closed".to_owned(),
+                );
             }
         }
         self.pump();
@@ -233,19 +272,30 @@ impl World {
             let first = text.lines().next().unwrap_or_default();
             let label = match first.strip_prefix("SIP/2.0 ") {
                 Some(status) => {
-                    let cseq = text.lines().find_map(|line| line.strip_prefix("CSeq: ")).unwrap_or_default();
-                    format!("{} ({})", &status[..3], cseq.split(' ').nth(1).unwrap_or_default())
+                    let cseq = text
+                        .lines()
+                        .find_map(|line| line.strip_prefix("CSeq: "))
+                        .unwrap_or_default();
+                    format!(
+                        "{} ({})",
+                        &status[..3],
+                        cseq.split(' ').nth(1).unwrap_or_default()
+                    )
                 }
                 None => first.split(' ').next().unwrap_or_default().to_owned(),
             };
             let seconds = (self.now - self.start).as_secs_f64();
-            self.ladder.push(format!("{seconds:.3} {} -> {} {label}", from.ip(), to.ip()));
+            self.ladder
+                .push(format!("{seconds:.3} {} -> {} {label}", from.ip(), to.ip()));
         }
     }
 
     /// How many lines of the ladder end in this.
     pub fn count(&self, label: &str) -> usize {
-        self.ladder.iter().filter(|line| line.ends_with(label)).count()
+        self.ladder
+            .iter()
+            .filter(|line| line.ends_with(label))
+            .count()
     }
 
     /// Sends bytes as if from an address where no user agent lives.
@@ -255,7 +305,13 @@ impl World {
         let to = self.nodes[to].address;
         self.note(from, to, &String::from_utf8_lossy(&payload));
         self.sequence += 1;
-        let packet = Packet { from, to, protocol: Protocol::Udp, flow: None, payload };
+        let packet = Packet {
+            from,
+            to,
+            protocol: Protocol::Udp,
+            flow: None,
+            payload,
+        };
         self.packets.insert((self.now, self.sequence), packet);
         self.run(Duration::ZERO);
     }
@@ -274,7 +330,9 @@ impl World {
             flow: packet.flow,
             advertised: packet.to,
         };
-        self.nodes[index].ua.receive_datagram(self.now, &source, packet.payload);
+        self.nodes[index]
+            .ua
+            .receive_datagram(self.now, &source, packet.payload);
     }
 
     /// The next moment at which something happens.
@@ -291,7 +349,11 @@ impl World {
         self.pump();
         while let Some(at) = self.next().filter(|at| *at <= end) {
             self.now = self.now.max(at);
-            while let Some(entry) = self.packets.first_entry().filter(|entry| entry.key().0 <= self.now) {
+            while let Some(entry) = self
+                .packets
+                .first_entry()
+                .filter(|entry| entry.key().0 <= self.now)
+            {
                 let packet = entry.remove();
                 self.deliver(packet);
             }
@@ -376,7 +438,9 @@ impl World {
         let caller = self.ua(from).invite(now, invite).unwrap();
         let callee = self.wait_incoming(to);
         let now = self.now;
-        self.ua(to).accept(now, callee, Vec::new(), Some(Body::sdp(ANSWER))).unwrap();
+        self.ua(to)
+            .accept(now, callee, Vec::new(), Some(Body::sdp(ANSWER)))
+            .unwrap();
         self.wait_accepted(from);
         self.wait_acknowledged(to);
         (caller, callee)
@@ -387,7 +451,12 @@ impl World {
         self.pump();
         for node in &self.nodes {
             let counts = node.ua.counts();
-            assert_eq!(counts, Counts::default(), "{} still holds something", node.address);
+            assert_eq!(
+                counts,
+                Counts::default(),
+                "{} still holds something",
+                node.address
+            );
         }
     }
 }
@@ -396,6 +465,89 @@ impl World {
 pub fn message(lines: &str) -> String {
     let text = lines.trim_start_matches('\n');
     let (head, body) = text.split_once("\n\n").unwrap_or((text, ""));
-    let head: Vec<&str> = head.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    format!("{}\r\nContent-Length: {}\r\n\r\n{body}", head.join("\r\n"), body.len())
+    let head: Vec<&str> = head
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    format!(
+        "{}\r\nContent-Length: {}\r\n\r\n{body}",
+        head.join("\r\n"),
+        body.len()
+    )
+}
+
+/// A hand-written peer's response to a request.
+pub fn answer(
+    request: &callbot_sip::Request,
+    status: u16,
+    tag: &str,
+    more: &str,
+    body: &str,
+) -> String {
+    use callbot_sip::HeaderName as Name;
+    let mut text = format!("SIP/2.0 {status} Hand Written\r\n");
+    for header in request.headers.iter() {
+        let value = String::from_utf8_lossy(&header.value);
+        match header.name {
+            Name::Via | Name::From | Name::CallId | Name::CSeq => {
+                text += &format!("{}: {value}\r\n", header.name);
+            }
+            Name::To if tag.is_empty() || value.contains(";tag=") => {
+                text += &format!("To: {value}\r\n")
+            }
+            Name::To => text += &format!("To: {value};tag={tag}\r\n"),
+            _ => {}
+        }
+    }
+    for line in more.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        text += &format!("{line}\r\n");
+    }
+    if !body.is_empty() {
+        text += "Content-Type: application/sdp\r\n";
+    }
+    text + &format!("Content-Length: {}\r\n\r\n{body}", body.len())
+}
+
+impl World {
+    /// The next message for a hand-written peer, which must be this request.
+    pub fn take_request(&mut self, method: &str) -> callbot_sip::Request {
+        for _ in 0..10_000 {
+            while let Some((_, message)) = self.inbox.pop_front() {
+                if let Message::Request(request) = message
+                    && request.method.as_str() == method
+                {
+                    return request;
+                }
+            }
+            self.ms(10);
+        }
+        panic!("no {method} came; ladder:\n{}", self.ladder.join("\n"));
+    }
+
+    /// The last request of this method that was sent, by whomever, and where to.
+    pub fn last_sent(&mut self, method: &str) -> (callbot_sip::Request, String) {
+        self.pump();
+        for (to, payload) in self.sent.iter().rev() {
+            if let Ok(Message::Request(request)) = Message::parse(payload.clone())
+                && request.method.as_str() == method
+            {
+                return (request, to.to_string());
+            }
+        }
+        panic!("no {method} was sent: {:?}", self.ladder);
+    }
+
+    /// The next response for a hand-written peer.
+    pub fn take_response(&mut self) -> callbot_sip::Response {
+        for _ in 0..10_000 {
+            while let Some((_, message)) = self.inbox.pop_front() {
+                if let Message::Response(response) = message {
+                    return response;
+                }
+            }
+            self.ms(10);
+        }
+        panic!("no response came; ladder:\n{}", self.ladder.join("\n"));
+    }
 }
