@@ -100,6 +100,13 @@ fn duplicates_go_back_once() {
     assert_eq!(echo.audio(1).len(), 0);
     assert_eq!(echo.audio(2).len(), 1);
     assert_eq!(echo.audio(1).len(), 0);
+    // Also where a stream starts anew, by a jump or by another SSRC.
+    assert_eq!(echo.audio(40_000).len(), 1);
+    assert_eq!(echo.audio(40_000).len(), 0);
+    assert_eq!(echo.audio(40_001).len(), 1);
+    let other = |sequence| rtp(false, 0, sequence, 0, 88, &[1; 160]);
+    let counts = [9, 9, 10, 10, 11].map(|sequence| echo.send(&other(sequence)).len());
+    assert_eq!(counts, [1, 0, 1, 0, 1]);
 }
 
 #[test]

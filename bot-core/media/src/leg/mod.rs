@@ -4,4 +4,5 @@
 //! digits know nothing of it. [`rtp`] is plain RTP over UDP.
 
 pub mod latch;
+mod reports;
 pub mod rtp;

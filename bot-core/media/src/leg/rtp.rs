@@ -1,7 +1,7 @@
 //! One plain RTP leg: whose packets count, what ours look like, and the reports that both sides exchange (RFC 3550).
 //!
 //! Responsibility: SSRC, sequence numbers and timestamps of what is sent; the [`Latch`]; the books of what is received;
-//! RTCP compounds every [`REPORT_INTERVAL`], the first soon after the start; and the words that say why nothing comes.
+//! RTCP every [`REPORT_INTERVAL`], the first soon after the start; and the words that say why nothing comes.
 //!
 //! Invariants: sequence numbers and timestamps of what is sent never go back, whatever sends (frames, events, reflected
 //! packets); nothing here allocates once made.
@@ -10,37 +10,14 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::latch::{Latch, Verdict};
+use super::reports::{Own, Reports};
+pub use super::reports::{REPORT_INTERVAL, RemoteView, RtcpReceived};
 use crate::Now;
 use crate::frame::FRAME_MS;
 use crate::rtp::packet::{HEADER_LENGTH, header};
-use crate::rtp::rtcp::{self, Compound, MAX_COMPOUND, ReportBlock, RtcpPacket, SenderInfo};
+use crate::rtp::rtcp::MAX_COMPOUND;
 use crate::rtp::{Arrival, Reception, RtpPacket};
 use crate::sdp::Negotiated;
-
-/// The time between two RTCP reports.
-pub const REPORT_INTERVAL: Duration = Duration::from_secs(5);
-
-/// When the first report goes out, so that the round trip is known early.
-const FIRST_REPORT: Duration = Duration::from_millis(500);
-
-/// Sender reports whose time of sending is remembered.
-const REMEMBERED_REPORTS: usize = 4;
-
-/// What a report of the far end brought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct RtcpReceived {
-    /// It said goodbye.
-    pub goodbye: bool,
-}
-
-/// The far end's view of our packets.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct RemoteView {
-    /// Loss in percent, since its last report.
-    pub loss_percent: f32,
-    /// Jitter in milliseconds.
-    pub jitter_ms: f32,
-}
 
 /// A plain RTP leg.
 #[derive(Debug)]
@@ -53,24 +30,14 @@ pub struct RtpLeg {
     /// The timestamp that belongs to a moment: that of the newest packet or frame.
     anchor: Option<(Instant, u32)>,
     latch: Latch,
-    remote_rtcp: SocketAddr,
-    /// Where the far end's RTCP comes from, once some came.
-    rtcp_source: Option<SocketAddr>,
-    rtcp_mux: bool,
+    reports: Reports,
     reception: Reception,
     remote_ssrc: Option<u32>,
-    next_report: Instant,
-    /// The middle of the NTP time in the far end's last sender report, and when it came.
-    last_report: Option<(u32, Instant)>,
-    our_reports: [Option<(u32, Instant)>; REMEMBERED_REPORTS],
+    /// SSRC and sequence number of a packet before that had another SSRC: the next one tells whether it is the new one.
+    next_ssrc: Option<(u32, u16)>,
     packets_sent: u64,
     bytes_sent: u64,
     bytes_received: u64,
-    sent_since_report: bool,
-    reports_sent: u64,
-    reports_received: u64,
-    rtt: Option<Duration>,
-    remote_view: Option<RemoteView>,
     ignored: u64,
     /// The newest packet that did not count, and why.
     refused: Option<Refused>,
@@ -126,22 +93,13 @@ impl RtpLeg {
             clock_rate,
             anchor: None,
             latch: Latch::new(negotiated.remote_rtp),
-            remote_rtcp: negotiated.remote_rtcp,
-            rtcp_source: None,
-            rtcp_mux: negotiated.rtcp_mux,
+            reports: Reports::new(now, negotiated),
             reception: Reception::new(clock_rate),
             remote_ssrc: None,
-            next_report: now.instant + FIRST_REPORT,
-            last_report: None,
-            our_reports: [None; REMEMBERED_REPORTS],
+            next_ssrc: None,
             packets_sent: 0,
             bytes_sent: 0,
             bytes_received: 0,
-            sent_since_report: false,
-            reports_sent: 0,
-            reports_received: 0,
-            rtt: None,
-            remote_view: None,
             ignored: 0,
             refused: None,
             last_packet: None,
@@ -153,11 +111,7 @@ impl RtpLeg {
         let moved = negotiated.remote_rtp != self.latch.signalled()
             && !negotiated.remote_rtp.ip().is_unspecified();
         self.latch.signal(now.instant, negotiated.remote_rtp);
-        if moved {
-            self.rtcp_source = None;
-        }
-        self.remote_rtcp = negotiated.remote_rtcp;
-        self.rtcp_mux = negotiated.rtcp_mux;
+        self.reports.apply(negotiated, moved);
         self.clock_rate = negotiated.codec.clock_rate();
     }
 
@@ -186,18 +140,36 @@ impl RtpLeg {
     }
 
     /// Enters a packet of the far end into the books.
+    ///
+    /// A packet of another SSRC is a stray until a second one follows: a damaged one must not end the stream that stands.
     pub fn enter(&mut self, arrival: Instant, packet: &RtpPacket<'_>, is_audio: bool) -> Accepted {
-        let new_stream = self.remote_ssrc != Some(packet.ssrc);
-        if new_stream {
-            self.reception.restart_stream();
-            self.remote_ssrc = Some(packet.ssrc);
-            self.last_report = None;
-        }
         self.last_packet = Some(arrival);
+        let mut new_stream = false;
+        if self.remote_ssrc != Some(packet.ssrc) {
+            let before = self.next_ssrc.replace((packet.ssrc, packet.sequence));
+            if self.remote_ssrc.is_some() && before.is_none_or(|(ssrc, _)| ssrc != packet.ssrc) {
+                self.bytes_received += packet.payload.len() as u64;
+                return Accepted {
+                    arrival: Arrival::Stray,
+                    new_stream: false,
+                };
+            }
+            if before == Some((packet.ssrc, packet.sequence)) {
+                return Accepted {
+                    arrival: Arrival::Duplicate,
+                    new_stream: false,
+                };
+            }
+            new_stream = true;
+            self.remote_ssrc = Some(packet.ssrc);
+            self.reception.restart_stream();
+            self.reports.new_stream();
+        }
+        self.next_ssrc = None;
         let place = self.reception.arrived(arrival, packet.sequence);
         if place != Arrival::Duplicate {
             self.bytes_received += packet.payload.len() as u64;
-            if is_audio {
+            if is_audio && place != Arrival::Stray {
                 self.reception.timed(arrival, packet.timestamp);
             }
         }
@@ -214,64 +186,17 @@ impl RtpLeg {
         source: SocketAddr,
         datagram: &[u8],
     ) -> Option<RtcpReceived> {
-        let from_far_end = Some(source.ip()) == self.latch.destination().map(|to| to.ip())
-            || source == self.remote_rtcp;
-        let Some(packets) = rtcp::parse(datagram).filter(|_| from_far_end) else {
-            self.ignored += 1;
-            return None;
-        };
-        if !self.rtcp_mux {
-            self.rtcp_source = Some(source);
-        }
-        let mut received = RtcpReceived::default();
-        for packet in packets {
-            match packet {
-                RtcpPacket::Report {
-                    ssrc,
-                    sender,
-                    blocks,
-                } => {
-                    self.reports_received += 1;
-                    if let Some(sender) =
-                        sender.filter(|_| self.remote_ssrc.is_none_or(|known| known == ssrc))
-                    {
-                        self.last_report = Some((rtcp::middle(sender.ntp), arrival));
-                    }
-                    let ours = self.ssrc;
-                    for block in blocks.filter(|block| block.ssrc == ours) {
-                        self.learn(arrival, block);
-                    }
-                }
-                RtcpPacket::Goodbye { ssrc } => {
-                    received.goodbye |= ssrc.is_some() && ssrc == self.remote_ssrc;
-                }
-                RtcpPacket::Other(_) => {}
-            }
-        }
-        Some(received)
-    }
-
-    /// Learns from a report about our packets.
-    fn learn(&mut self, arrival: Instant, block: ReportBlock) {
-        self.remote_view = Some(RemoteView {
-            loss_percent: f32::from(block.fraction_lost) * 100.0 / 256.0,
-            jitter_ms: block.jitter as f32 * 1000.0 / self.clock_rate.max(1) as f32,
-        });
-        // The time of our report is remembered on the monotonic clock, so that a calendar that is set does not spoil it.
-        let sent = self
-            .our_reports
-            .iter()
-            .flatten()
-            .find(|(middle, _)| *middle == block.last_report && block.last_report != 0);
-        if let Some((_, sent)) = sent {
-            let held = Duration::from_secs_f64(f64::from(block.delay) / 65_536.0);
-            if let Some(rtt) = arrival
-                .checked_duration_since(*sent)
-                .and_then(|all| all.checked_sub(held))
-            {
-                self.rtt = Some(rtt);
-            }
-        }
+        let ssrcs = (self.ssrc, self.remote_ssrc);
+        let received = self.reports.receive(
+            arrival,
+            source,
+            datagram,
+            &self.latch,
+            ssrcs,
+            self.clock_rate,
+        );
+        self.ignored += u64::from(received.is_none());
+        received
     }
 
     // ---- what is sent ----
@@ -368,19 +293,12 @@ impl RtpLeg {
     fn count(&mut self, payload: usize) {
         self.packets_sent += 1;
         self.bytes_sent += payload as u64;
-        self.sent_since_report = true;
     }
 
     /// Whether a report is due.
     #[must_use]
     pub fn report_due(&self, now: Instant) -> bool {
-        now >= self.next_report
-    }
-
-    /// When the next report is due.
-    #[must_use]
-    pub const fn next_report(&self) -> Instant {
-        self.next_report
+        self.reports.due(now)
     }
 
     /// Writes a report into `out`, and gives where it goes and how long it is; `None` while nobody knows where.
@@ -390,78 +308,22 @@ impl RtpLeg {
         goodbye: bool,
         out: &mut [u8; MAX_COMPOUND],
     ) -> Option<(SocketAddr, usize)> {
-        self.next_report += REPORT_INTERVAL;
-        if self.next_report <= now.instant {
-            // Nobody asked for a while: the rhythm starts over instead of catching up.
-            self.next_report = now.instant + REPORT_INTERVAL;
-        }
-        let destination = self.rtcp_destination()?;
-        let ntp = rtcp::ntp_time(now.wall);
-        let sender = self.sent_since_report.then(|| SenderInfo {
-            ntp,
-            timestamp: self.timestamp_at(now.instant),
-            packets: self.packets_sent as u32,
-            octets: self.bytes_sent as u32,
-        });
-        if sender.is_some() {
-            self.our_reports.rotate_right(1);
-            self.our_reports[0] = Some((rtcp::middle(ntp), now.instant));
-        }
-        let block = self.remote_ssrc.map(|ssrc| self.block(now.instant, ssrc));
-        self.sent_since_report = false;
-        self.reports_sent += 1;
-        let compound = Compound {
+        let own = Own {
             ssrc: self.ssrc,
-            sender,
-            block,
             cname: &self.cname,
-            goodbye,
+            timestamp: self.timestamp_at(now.instant),
+            packets: self.packets_sent,
+            bytes: self.bytes_sent,
         };
-        Some((destination, compound.write(out)))
-    }
-
-    fn block(&mut self, now: Instant, ssrc: u32) -> ReportBlock {
-        let (fraction_lost, lost) = self.reception.report();
-        let (last_report, delay) = self.last_report.map_or((0, 0), |(middle, at)| {
-            let since = now.saturating_duration_since(at).as_micros() as u64;
-            (
-                middle,
-                u32::try_from(since * 65_536 / 1_000_000).unwrap_or(u32::MAX),
-            )
-        });
-        ReportBlock {
-            ssrc,
-            fraction_lost,
-            lost,
-            highest: self.reception.highest(),
-            jitter: self.reception.jitter(),
-            last_report,
-            delay,
-        }
-    }
-
-    /// Where RTCP goes: with RTP when the port is shared, to where the far end's RTCP came from, else to the SDP's address.
-    /// When RTP turned out to live elsewhere than the SDP says, the next port there is the best guess.
-    fn rtcp_destination(&self) -> Option<SocketAddr> {
-        if self.rtcp_mux {
-            return self.destination();
-        }
-        if self.rtcp_source.is_some() {
-            return self.rtcp_source;
-        }
-        match self.latch.confirmed() {
-            Some(source) if source != self.latch.signalled() => {
-                let port = source.port().checked_add(1)?;
-                Some(SocketAddr::new(source.ip(), port))
-            }
-            _ => (!self.remote_rtcp.ip().is_unspecified()).then_some(self.remote_rtcp),
-        }
+        let theirs = self.remote_ssrc.map(|ssrc| (ssrc, &mut self.reception));
+        self.reports
+            .write(now, own, theirs, &self.latch, goodbye, out)
     }
 
     /// Whether RTCP shares the RTP port.
     #[must_use]
     pub const fn rtcp_mux(&self) -> bool {
-        self.rtcp_mux
+        self.reports.mux()
     }
 
     // ---- what is known ----
@@ -535,18 +397,18 @@ impl RtpLeg {
     /// Reports sent and received.
     #[must_use]
     pub const fn reports(&self) -> (u64, u64) {
-        (self.reports_sent, self.reports_received)
+        self.reports.counts()
     }
 
     /// The round trip by RTCP.
     #[must_use]
     pub const fn rtt(&self) -> Option<Duration> {
-        self.rtt
+        self.reports.rtt()
     }
 
     /// How our packets fare, as the far end says.
     #[must_use]
     pub const fn remote_view(&self) -> Option<RemoteView> {
-        self.remote_view
+        self.reports.remote_view()
     }
 }

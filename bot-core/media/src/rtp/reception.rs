@@ -123,7 +123,11 @@ impl Reception {
             self.restart(sequence);
             return Arrival::Start;
         }
-        self.expected_restart = Some(sequence.wrapping_add(1));
+        let before = self.expected_restart.replace(sequence.wrapping_add(1));
+        if before == self.expected_restart {
+            self.duplicates += 1;
+            return Arrival::Duplicate;
+        }
         Arrival::Stray
     }
 

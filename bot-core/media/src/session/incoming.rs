@@ -250,7 +250,8 @@ impl Stream {
             Meaning::Audio(codec) => {
                 self.digits
                     .audio(arrival, packet.ssrc, packet.timestamp, events);
-                if wanted.audio {
+                // A stray that belongs to nothing would throw the jitter buffer off its clock.
+                if wanted.audio && accepted.arrival != Arrival::Stray {
                     let ours = self.negotiated.codec;
                     self.receiver
                         .get_or_insert_with(|| Box::new(AudioReceiver::new(ours, wanted.receiver)))
