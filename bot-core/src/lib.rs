@@ -39,6 +39,7 @@ pub mod driver;
 mod endpoint;
 mod error;
 mod router;
+mod run;
 mod service;
 mod signalling;
 mod sound;
@@ -49,9 +50,9 @@ pub use account::{Account, RegistrationStatus};
 pub use async_trait::async_trait;
 pub use bot::Bot;
 pub use call::{
-    Answer, AudioIn, AudioOut, Call, CallEvent, Cause, Dial, DtmfMethod, EarlyCall, Gather,
-    Gathered, HangupCause, IncomingCall, OutgoingCall, Party, Play, PlayEnd, Playback, Record,
-    RecordEnd, Recorded, Recording, SendDtmf,
+    Answer, AudioIn, AudioOut, Call, CallEvent, CallMonitor, Cause, Dial, DtmfMethod, EarlyCall,
+    Gather, Gathered, HangupCause, IncomingCall, OutgoingCall, Party, Play, PlayEnd, Playback,
+    Record, RecordEnd, Recorded, Recording, SendDtmf,
 };
 pub use callbot_media::analysis;
 pub use callbot_media::codec::Codec;
@@ -62,6 +63,7 @@ pub use callbot_media::tone::Tone;
 pub use endpoint::{Endpoint, EndpointBuilder};
 pub use error::{Error, Result, StartError};
 pub use router::Router;
+pub use run::{run, shutdown_signal};
 pub use service::{Reply, Request, Service, answer_with};
 pub use signalling::CallInfo;
 pub use sound::Sound;

@@ -12,7 +12,7 @@ use super::dtmf::SendDtmf;
 use super::gather::Gather;
 use super::playback::Play;
 use super::recording::Record;
-use super::{CallEvent, Guard, HangupCause, Shared};
+use super::{CallEvent, CallMonitor, Guard, HangupCause, Shared};
 use crate::error::{Error, Result};
 use crate::signalling::{Act, CallInfo};
 use crate::sound::Sound;
@@ -99,6 +99,11 @@ impl Call {
         self.shared.lock().all_digits.clone()
     }
 
+    /// Whether a digit was pressed that nobody read yet.
+    pub fn digits_waiting(&self) -> bool {
+        !self.shared.lock().digits.is_empty()
+    }
+
     /// Sends every RTP packet back as it comes, payload untouched, until the
     /// call ends. Dropping the future ends the echo. Cancel safe.
     ///
@@ -153,30 +158,17 @@ impl Call {
 
     /// Figures of the media as of now, or the last ones after the call.
     pub async fn statistics(&self) -> Option<Statistics> {
-        let waiting = {
-            let state = self.shared.lock();
-            if let Some(last) = &state.last_statistics {
-                return Some(last.clone());
-            }
-            state
-                .media
-                .as_ref()
-                .map(crate::driver::media::MediaHandle::statistics)
-        };
-        match waiting {
-            Some(answer) => answer.await,
-            None => None,
-        }
+        self.shared.statistics().await
     }
 
     /// Time since the call was answered, up to its end.
     pub fn duration(&self) -> Duration {
-        let state = self.shared.lock();
-        match (state.answered_at, state.ended_at) {
-            (Some(answered), Some(ended)) => ended.duration_since(answered),
-            (Some(answered), None) => answered.elapsed(),
-            (None, _) => Duration::ZERO,
-        }
+        self.shared.duration()
+    }
+
+    /// Watches the call without holding it.
+    pub fn monitor(&self) -> CallMonitor {
+        CallMonitor::new(self.shared.clone())
     }
 
     /// Puts the far end on hold: we send nothing any more and hear nothing

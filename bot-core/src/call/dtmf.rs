@@ -24,13 +24,15 @@ pub(crate) struct DigitBuffer {
     waiting: VecDeque<char>,
     pressed: bool,
     released_at: Option<Instant>,
-    swallow: Option<char>,
+    /// Digits of which the next one is dropped, if it is one of them.
+    swallow: String,
 }
 
 impl DigitBuffer {
     pub(crate) fn press(&mut self, digit: char) {
         self.pressed = true;
-        if self.swallow.take() == Some(digit) {
+        let swallow = std::mem::take(&mut self.swallow);
+        if swallow.contains(digit) {
             return;
         }
         if self.waiting.len() >= KEPT {
@@ -39,12 +41,12 @@ impl DigitBuffer {
         self.waiting.push_back(digit);
     }
 
-    /// Drops `digit` if it is the next one, be it here already or still to come.
-    pub(crate) fn swallow_next(&mut self, digit: char) {
+    /// Drops the next digit if it is one of `digits`, be it here already or still to come.
+    pub(crate) fn swallow_next(&mut self, digits: &str) {
         match self.waiting.front() {
-            Some(next) if *next == digit => drop(self.waiting.pop_front()),
+            Some(next) if digits.contains(*next) => drop(self.waiting.pop_front()),
             Some(_) => {}
-            None => self.swallow = Some(digit),
+            None => self.swallow = digits.to_owned(),
         }
     }
 
@@ -59,7 +61,7 @@ impl DigitBuffer {
 
     pub(crate) fn clear(&mut self) {
         self.waiting.clear();
-        self.swallow = None;
+        self.swallow.clear();
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -47,7 +47,7 @@ pub struct Gather {
     invalid_prompt: Option<Sound>,
     min: usize,
     max: usize,
-    finish_on: Option<char>,
+    finish_on: String,
     first_digit: Duration,
     inter_digit: Duration,
     tries: u32,
@@ -71,7 +71,7 @@ impl Gather {
             invalid_prompt: None,
             min: 1,
             max: 64,
-            finish_on: None,
+            finish_on: String::new(),
             first_digit: Duration::from_secs(5),
             inter_digit: Duration::from_secs(3),
             tries: 1,
@@ -109,7 +109,13 @@ impl Gather {
 
     /// Ends at this digit, which is not part of the result.
     pub fn finish_on(mut self, digit: char) -> Self {
-        self.finish_on = Some(digit);
+        self.finish_on = digit.to_string();
+        self
+    }
+
+    /// Ends at any of these digits, which is not part of the result.
+    pub fn finish_on_any(mut self, digits: impl Into<String>) -> Self {
+        self.finish_on = digits.into();
         self
     }
 
@@ -262,14 +268,14 @@ impl Gather {
             let Some(digit) = state.digits.take() else {
                 return false;
             };
-            if Some(digit) == self.finish_on {
+            if self.finish_on.contains(digit) {
                 return true;
             }
             digits.push(digit);
         }
         // A finishing digit that follows the last one still belongs to this number.
-        if let Some(finish_on) = self.finish_on {
-            state.digits.swallow_next(finish_on);
+        if !self.finish_on.is_empty() {
+            state.digits.swallow_next(&self.finish_on);
         }
         true
     }

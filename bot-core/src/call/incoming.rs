@@ -8,7 +8,7 @@ use std::sync::Arc;
 use callbot_media::sdp::Direction as MediaDirection;
 use tokio::time::Instant;
 
-use super::{Call, EarlyCall, Guard, HangupCause, Phase, Shared};
+use super::{Call, CallMonitor, EarlyCall, Guard, HangupCause, Phase, Shared};
 use crate::error::{Error, Result};
 use crate::signalling::{Act, CallInfo};
 
@@ -100,6 +100,11 @@ impl IncomingCall {
         }
         let contact = vec![("Contact".to_owned(), format!("<{uri}>"))];
         refuse(&self.shared, 302, None, contact).await
+    }
+
+    /// Watches the call without holding it.
+    pub fn monitor(&self) -> CallMonitor {
+        CallMonitor::new(self.shared.clone())
     }
 
     /// Resolves when the caller gives up before the answer. Cancel safe.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 use super::recording::Record;
-use super::{Call, CallEvent, Guard, HangupCause, Phase, Shared};
+use super::{Call, CallEvent, CallMonitor, Guard, HangupCause, Phase, Shared};
 use crate::endpoint::EndpointShared;
 use crate::error::{Error, Result};
 use crate::signalling::{CallInfo, sip};
@@ -200,6 +200,11 @@ impl OutgoingCall {
     /// Records from now on, early media included.
     pub fn record(&self, name: impl Into<String>) -> Record {
         Record::new(self.shared.clone(), name.into())
+    }
+
+    /// Watches the call without holding it.
+    pub fn monitor(&self) -> CallMonitor {
+        CallMonitor::new(self.shared.clone())
     }
 
     /// Events from now on.

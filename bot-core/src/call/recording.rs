@@ -57,7 +57,7 @@ pub struct Record {
     stereo: bool,
     max: Option<Duration>,
     silence: Option<Duration>,
-    finish_on: Option<char>,
+    finish_on: String,
     flush: bool,
 }
 
@@ -69,7 +69,7 @@ impl Record {
             stereo: false,
             max: None,
             silence: None,
-            finish_on: None,
+            finish_on: String::new(),
             flush: false,
         }
     }
@@ -95,7 +95,13 @@ impl Record {
 
     /// Ends when the far end presses this digit (when awaited).
     pub fn finish_on(mut self, digit: char) -> Self {
-        self.finish_on = Some(digit);
+        self.finish_on = digit.to_string();
+        self
+    }
+
+    /// Ends when the far end presses any of these digits (when awaited).
+    pub fn finish_on_any(mut self, digits: impl Into<String>) -> Self {
+        self.finish_on = digits.into();
         self
     }
 
@@ -115,7 +121,7 @@ impl Record {
         let rate = call.audio_rate()?;
         let wall = call.endpoint.clock.now().wall;
         let path = PathBuf::from(template::expand(&self.template, &call.info, wall));
-        let (sink, writer) = Writer::create(path, self.stereo, rate).await?;
+        let (sink, writer) = Writer::create(path.clone(), self.stereo, rate).await?;
         let id = call.next_id();
         let (done, finished) = oneshot::channel();
         call.endpoint.background.spawn(async move {
@@ -129,6 +135,7 @@ impl Record {
             id,
             sink: Box::new(sink),
         })?;
+        call.lock().recordings.push(path);
         Ok(Recording {
             call,
             id,
@@ -141,7 +148,7 @@ impl Record {
         if self.flush {
             self.call.lock().digits.clear();
         }
-        let (max, silence, finish_on) = (self.max, self.silence, self.finish_on);
+        let (max, silence, finish_on) = (self.max, self.silence, self.finish_on.clone());
         let call = self.call.clone();
         let mut recording = self.start().await?;
         let started = recording.started;
@@ -150,10 +157,10 @@ impl Record {
             let mut deadline = max.map(|max| (started + max, RecordEnd::Maximum));
             {
                 let mut state = call.lock();
-                if let Some(finish_on) = finish_on {
+                if !finish_on.is_empty() {
                     let mut pressed = None;
                     while let Some(digit) = state.digits.take() {
-                        if digit == finish_on {
+                        if finish_on.contains(digit) {
                             pressed = Some(digit);
                             break;
                         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -74,6 +75,9 @@ pub(crate) struct State {
     pub(crate) answered_at: Option<Instant>,
     pub(crate) ended_at: Option<Instant>,
     pub(crate) last_statistics: Option<Statistics>,
+    /// The session is being closed; its last figures are on their way.
+    pub(crate) media_closing: bool,
+    pub(crate) recordings: Vec<PathBuf>,
     pub(crate) all_digits: String,
     hanging_up: bool,
 }
@@ -115,6 +119,8 @@ impl Shared {
                 answered_at: None,
                 ended_at: None,
                 last_statistics: None,
+                media_closing: false,
+                recordings: Vec::new(),
                 all_digits: String::new(),
                 hanging_up: false,
             }),
@@ -233,6 +239,42 @@ impl Shared {
         self.changed.notified()
     }
 
+    /// Time since the answer, up to the end.
+    pub(crate) fn duration(&self) -> Duration {
+        let state = self.lock();
+        match (state.answered_at, state.ended_at) {
+            (Some(answered), Some(ended)) => ended.duration_since(answered),
+            (Some(answered), None) => answered.elapsed(),
+            (None, _) => Duration::ZERO,
+        }
+    }
+
+    /// Figures of the media as of now, or the last ones after the call, which
+    /// the media thread hands over within a frame of the end.
+    pub(crate) async fn statistics(&self) -> Option<Statistics> {
+        loop {
+            let changed = self.changed();
+            let asked = {
+                let state = self.lock();
+                match (&state.last_statistics, &state.media) {
+                    (Some(last), _) => return Some(last.clone()),
+                    (None, Some(media)) => Some(media.statistics()),
+                    (None, None) if state.media_closing => None,
+                    (None, None) => return None,
+                }
+            };
+            match asked {
+                Some(answer) => match answer.await {
+                    Some(statistics) => return Some(statistics),
+                    // The media thread takes no questions now.
+                    None if self.lock().media.is_some() => return None,
+                    None => {}
+                },
+                None => changed.await,
+            }
+        }
+    }
+
     /// The events from now on.
     pub(crate) fn events(&self) -> broadcast::Receiver<CallEvent> {
         self.events
@@ -290,7 +332,8 @@ impl Shared {
                     match told {
                         FromSweep::Event(event) => call.on_media(event),
                         FromSweep::Closed(statistics) => {
-                            call.lock().last_statistics = Some(*statistics)
+                            call.lock().last_statistics = Some(*statistics);
+                            call.changed.notify_waiters();
                         }
                     }
                 }
@@ -470,7 +513,7 @@ impl Shared {
             let mut state = self.lock();
             state.ended_at = Some(Instant::now());
             // Closing the session ends its recordings and frees its ports.
-            state.media = None;
+            state.media_closing = state.media.take().is_some();
             state.playbacks.clear();
             state.sent_digits.clear();
             state.reoffer = None;

@@ -7,7 +7,7 @@ mod shared;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 pub use builder::EndpointBuilder;
 pub(crate) use shared::EndpointShared;
@@ -131,6 +131,12 @@ impl Endpoint {
             .iter()
             .map(|(aor, status)| (aor.clone(), status.borrow().clone()))
             .collect()
+    }
+
+    /// Each account with a receiver that tells every change of its
+    /// registration, in the order of the builder.
+    pub fn watch_registrations(&self) -> Vec<(String, watch::Receiver<RegistrationStatus>)> {
+        self.shared().registrations.clone()
     }
 
     /// Waits until every account is registered. Cancel safe.
