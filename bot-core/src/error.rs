@@ -80,6 +80,12 @@ impl From<std::io::Error> for Error {
     }
 }
 
+impl From<StartError> for Error {
+    fn from(error: StartError) -> Self {
+        Self::other(error)
+    }
+}
+
 /// Why an endpoint did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
