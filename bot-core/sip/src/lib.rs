@@ -1,6 +1,7 @@
 //! A SIP user agent without sockets, threads or a clock of its own (RFC 3261).
 //!
 //! [`message`] and [`wire`] read and write messages, [`uri`] addresses, [`headers`] the headers that a user agent acts on.
+//! With the feature `rsip`, on by default, the conversions `to_rsip` and `from_rsip` stand beside them.
 
 pub mod auth;
 mod dialog;
@@ -9,6 +10,8 @@ pub mod ids;
 mod invite;
 pub mod message;
 mod registration;
+#[cfg(feature = "rsip")]
+pub mod rsip_interop;
 pub mod timers;
 pub mod transaction;
 pub mod ua;

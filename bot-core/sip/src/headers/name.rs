@@ -166,11 +166,9 @@ impl HeaderName {
         if name.is_empty() {
             return None;
         }
-        let (spelling, canonical, known) =
-            SPELLINGS.get(usize::from(PLACES[hash(name, SEED)]))?;
+        let (spelling, canonical, known) = SPELLINGS.get(usize::from(PLACES[hash(name, SEED)]))?;
         // Nearly everyone writes the canonical spelling, and comparing that is one call of memcmp.
-        (canonical.as_bytes() == name || spelling.eq_ignore_ascii_case(name))
-            .then(|| known.clone())
+        (canonical.as_bytes() == name || spelling.eq_ignore_ascii_case(name)).then(|| known.clone())
     }
 
     /// The name as text. Names are tokens and so always text; one that a program made otherwise is empty here.
@@ -219,5 +217,45 @@ impl fmt::Display for HeaderName {
 impl fmt::Debug for HeaderName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_known_name_is_found_in_any_case_and_written_canonically() {
+        for (name, canonical) in KNOWN {
+            assert_eq!(name.as_str(), *canonical);
+            for spelling in [
+                canonical.to_string(),
+                canonical.to_uppercase(),
+                canonical.to_lowercase(),
+            ] {
+                assert_eq!(
+                    HeaderName::from_known(spelling.as_bytes()),
+                    Some(name.clone()),
+                    "{spelling}"
+                );
+            }
+            let longer = format!("{canonical}x");
+            assert!(
+                matches!(HeaderName::from(longer.as_str()), HeaderName::Other(_)),
+                "{longer}"
+            );
+        }
+        for (spelling, canonical, name) in SPELLINGS {
+            assert_eq!(HeaderName::from_known(spelling), Some(name.clone()));
+            assert_eq!(name.as_str(), *canonical);
+        }
+    }
+
+    #[test]
+    fn names_with_the_hash_of_a_known_one_are_not_taken_for_it() {
+        // "Cxxtxxt" has the length, the first, the middle and the last letter of Contact.
+        for name in ["Cxxtxxt", "Vka", "v@", "", " ", "\0"] {
+            assert_eq!(HeaderName::from_known(name.as_bytes()), None, "{name:?}");
+        }
     }
 }

@@ -55,8 +55,13 @@ impl<'a> NameAddr<'a> {
             return Err("the address is empty");
         }
         // RFC 3261 section 20: an address with one of these must stand in angle brackets.
-        if uri.bytes().any(|byte| matches!(byte, b'?' | b',') || is_lws(byte)) {
-            return Err("an address with a comma, a question mark or a space must stand in angle brackets");
+        if uri
+            .bytes()
+            .any(|byte| matches!(byte, b'?' | b',') || is_lws(byte))
+        {
+            return Err(
+                "an address with a comma, a question mark or a space must stand in angle brackets",
+            );
         }
         Ok(NameAddr {
             display_name: None,
@@ -73,6 +78,14 @@ impl<'a> NameAddr<'a> {
         self.uri.parse()
     }
 
+    /// Whether the URI is one, without making it.
+    ///
+    /// # Errors
+    /// The [`UriError`] that [`uri`](Self::uri) would return.
+    pub fn check_uri(&self) -> Result<(), UriError> {
+        Uri::validate(self.uri)
+    }
+
     /// The tag of a From or To.
     pub fn tag(&self) -> Option<&'a str> {
         self.params.get("tag").filter(|tag| !tag.is_empty())
@@ -85,7 +98,7 @@ impl<'a> NameAddr<'a> {
 
     /// Whether this is the `*` of a REGISTER that removes every binding.
     pub fn is_star(&self) -> bool {
-        self.uri == "*"
+        self.uri == "*" && self.display_name.is_none() && self.params.is_empty()
     }
 }
 
@@ -124,7 +137,10 @@ fn read_display_name(value: &str) -> Result<NameAndRest<'_>, &'static str> {
     match rest.strip_prefix('<') {
         Some(rest) => {
             let name = trim(name);
-            Ok(((!name.is_empty()).then_some(Cow::Borrowed(name)), Some(rest)))
+            Ok((
+                (!name.is_empty()).then_some(Cow::Borrowed(name)),
+                Some(rest),
+            ))
         }
         None if rest.is_empty() || rest.starts_with(';') => Ok((None, None)),
         None => Err("a quote or bracket is out of place in front of the address"),

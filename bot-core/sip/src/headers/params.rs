@@ -90,11 +90,21 @@ impl fmt::Display for Params<'_> {
 impl<'a> Param<'a> {
     fn read(segment: &'a str) -> Self {
         let Some((name, value)) = cut_at(segment, b'=') else {
-            return Param { name: segment, value: None, quoted: false };
+            return Param {
+                name: segment,
+                value: None,
+                quoted: false,
+            };
         };
         let value = trim(value);
-        let inner = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
-        Param { name: trim_end(name), value: Some(inner.unwrap_or(value)), quoted: inner.is_some() }
+        let inner = value
+            .strip_prefix('"')
+            .and_then(|value| value.strip_suffix('"'));
+        Param {
+            name: trim_end(name),
+            value: Some(inner.unwrap_or(value)),
+            quoted: inner.is_some(),
+        }
     }
 }
 
@@ -113,7 +123,12 @@ fn check(raw: &[u8]) -> Result<(), &'static str> {
         if name == raw.len() && at > 0 {
             return Ok(());
         }
-        let name_len = raw.get(name..).unwrap_or_default().iter().take_while(|byte| is_token_byte(**byte)).count();
+        let name_len = raw
+            .get(name..)
+            .unwrap_or_default()
+            .iter()
+            .take_while(|byte| is_token_byte(**byte))
+            .count();
         if name_len == 0 {
             return Err("a parameter has no name that is a token");
         }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use super::{CSeq, Header, HeaderError, HeaderName, Headers, NameAddr, Via};
-use crate::wire::{decimal_saturating, split_list, trim};
+use crate::wire::{cut_before, decimal_saturating, split_list, trim};
 
 impl Headers {
     /// The topmost Via.
@@ -109,6 +109,15 @@ impl Headers {
     /// Expires, in seconds; `None` when there is none or it is not a number. A number too large for `u32` is `u32::MAX`.
     pub fn expires(&self) -> Option<u32> {
         decimal_saturating(self.get(&HeaderName::Expires)?)
+    }
+
+    /// Retry-After, in seconds, whatever comment or parameter follows; `None` when there is none or it does not begin
+    /// with a number. A number too large for `u32` is `u32::MAX`.
+    pub fn retry_after(&self) -> Option<u32> {
+        let (number, _) = cut_before(self.get(&HeaderName::RetryAfter)?, |byte| {
+            !byte.is_ascii_digit()
+        });
+        decimal_saturating(number)
     }
 
     /// Content-Type with its parameters.

@@ -46,7 +46,13 @@ impl<'a> Via<'a> {
             return Err("the transport is not a token");
         }
         let (host, port) = Host::split_port(trim_start(sent_by))?;
-        Ok(Via { protocol, host, port, params: Params::parse(params)?, sent })
+        Ok(Via {
+            protocol,
+            host,
+            port,
+            params: Params::parse(params)?,
+            sent,
+        })
     }
 
     /// The transaction id that the sender chose.

@@ -3,16 +3,6 @@
 use super::{Message, Method, Request, Response};
 use crate::headers::{HeaderError, HeaderName, Headers};
 
-/// Headers of which a message may have only one, among those that a user agent acts on.
-const SINGLE: &[HeaderName] = &[
-    HeaderName::From,
-    HeaderName::To,
-    HeaderName::CallId,
-    HeaderName::CSeq,
-    HeaderName::MaxForwards,
-    HeaderName::ContentType,
-];
-
 impl Message {
     /// [`Request::check`] or [`Response::check`].
     ///
@@ -63,22 +53,33 @@ impl Response {
 
 /// Checks what requests and responses share, and returns the method that CSeq names.
 fn check_headers(headers: &Headers) -> Result<Method, HeaderError> {
-    let mut seen = [false; 6];
-    debug_assert_eq!(seen.len(), SINGLE.len());
+    let mut seen = 0u8;
     for header in headers.iter() {
-        if let Some(index) = SINGLE.iter().position(|name| *name == header.name) {
-            if seen[index] {
-                return Err(HeaderError::Doubled(header.name.clone()));
-            }
-            seen[index] = true;
+        let bit = single(&header.name);
+        if seen & bit != 0 {
+            return Err(HeaderError::Doubled(header.name.clone()));
         }
+        seen |= bit;
     }
+    headers.via()?;
     for via in headers.vias() {
         via?;
     }
-    headers.via()?;
-    headers.from()?.uri()?;
-    headers.to()?.uri()?;
+    headers.from()?.check_uri()?;
+    headers.to()?.check_uri()?;
     headers.call_id()?;
     Ok(headers.cseq()?.method)
+}
+
+/// A bit for each header that a message may have only once, among those that a user agent acts on; 0 for any other.
+fn single(name: &HeaderName) -> u8 {
+    match name {
+        HeaderName::From => 1,
+        HeaderName::To => 2,
+        HeaderName::CallId => 4,
+        HeaderName::CSeq => 8,
+        HeaderName::MaxForwards => 16,
+        HeaderName::ContentType => 32,
+        _ => 0,
+    }
 }

@@ -10,11 +10,14 @@ use crate::wire::percent_decode;
 /// [`as_str`](Uri::as_str).
 impl PartialEq for Uri {
     fn eq(&self, other: &Self) -> bool {
+        if self.text == other.text {
+            return true;
+        }
         if self.parts.kind != other.parts.kind {
             return false;
         }
         match self.parts.kind {
-            Scheme::Other => self.as_str() == other.as_str(),
+            Scheme::Other => false,
             Scheme::Tel => same_number(self, other) && same_params(self, other),
             Scheme::Sip | Scheme::Sips => {
                 same_text(self.user(), other.user())

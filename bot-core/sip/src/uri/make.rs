@@ -55,10 +55,10 @@ impl Uri {
 
     /// The URI without what stands behind the `?`, as a Request-URI must be (RFC 3261 section 19.1.5).
     pub fn without_headers(&self) -> Uri {
-        if self.parts.kind == Scheme::Other || self.parts.params.1 == self.text.len() {
+        if self.parts.kind == Scheme::Other || usize::from(self.parts.params.1) == self.text.len() {
             return self.clone();
         }
-        let text = self.text.slice(..self.parts.params.1);
+        let text = self.text.slice(..usize::from(self.parts.params.1));
         Uri {
             text,
             parts: self.parts,
@@ -68,7 +68,7 @@ impl Uri {
     /// The address up to its headers, without the parameters of that name.
     fn text_without_param(&self, name: &str) -> String {
         let mut text = String::with_capacity(self.text.len() + 32);
-        text.push_str(self.part(0, self.parts.params.0));
+        text.push_str(self.slice(0, usize::from(self.parts.params.0)));
         for (key, value) in self
             .params()
             .filter(|(key, _)| !key.eq_ignore_ascii_case(name))
@@ -85,7 +85,7 @@ impl Uri {
 
     /// `text` with the headers of this URI behind it.
     fn remade(&self, mut text: String) -> Uri {
-        text.push_str(self.part(self.parts.params.1, self.text.len()));
+        text.push_str(self.behind(self.parts.params.1));
         // Only escaped text was added, so it still is a URI, unless it became too long for one.
         text.parse().unwrap_or_else(|_| self.clone())
     }

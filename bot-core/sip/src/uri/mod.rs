@@ -21,7 +21,7 @@ pub use parts::{UriHeaders, UriParams};
 
 use crate::headers::{parse_ip, without_brackets};
 use crate::wire::percent_decode;
-use parts::Parts;
+use parts::{Parts, Span};
 
 /// An address. Cloning it copies no text.
 #[derive(Clone)]
@@ -65,7 +65,7 @@ impl Uri {
             Scheme::Sip => "sip",
             Scheme::Sips => "sips",
             Scheme::Tel => "tel",
-            Scheme::Other => self.part(0, self.parts.scheme),
+            Scheme::Other => self.part(self.parts.scheme),
         }
     }
 
@@ -76,7 +76,7 @@ impl Uri {
 
     /// Who is meant at the host, escapes kept and without a password; of a `tel:` URI the number. `None` when there is none.
     pub fn user(&self) -> Option<&str> {
-        self.parts.user.map(|(start, end)| self.part(start, end))
+        self.parts.user.map(|span| self.part(span))
     }
 
     /// [`user`](Self::user) with `%XX` decoded.
@@ -86,19 +86,17 @@ impl Uri {
 
     /// The password behind the user, escapes kept. RFC 3261 advises against it.
     pub fn password(&self) -> Option<&str> {
-        self.parts
-            .password
-            .map(|(start, end)| self.part(start, end))
+        self.parts.password.map(|span| self.part(span))
     }
 
     /// The host, without the brackets of an IPv6 address; empty for `tel:` and unknown schemes.
     pub fn host(&self) -> &str {
-        without_brackets(self.part(self.parts.host.0, self.parts.host.1))
+        without_brackets(self.part(self.parts.host))
     }
 
     /// The address, when the host is not a name.
     pub fn host_ip(&self) -> Option<IpAddr> {
-        parse_ip(self.part(self.parts.host.0, self.parts.host.1))
+        parse_ip(self.part(self.parts.host))
     }
 
     /// The port, when one is given.
@@ -116,7 +114,7 @@ impl Uri {
 
     /// All parameters in their order, escapes kept; without the headers.
     pub fn params(&self) -> UriParams<'_> {
-        UriParams::new(self.part(self.parts.params.0, self.parts.params.1))
+        UriParams::new(self.part(self.parts.params))
     }
 
     /// The `transport` parameter.
@@ -127,7 +125,7 @@ impl Uri {
 
     /// The headers behind the `?`, names and values decoded: `?Replaces=a%40b%3Bto-tag%3D1` is `Replaces`, `a@b;to-tag=1`.
     pub fn headers(&self) -> UriHeaders<'_> {
-        UriHeaders::new(self.part(self.parts.params.1, self.text.len()))
+        UriHeaders::new(self.behind(self.parts.params.1))
     }
 
     /// The value of the first such header behind the `?`, decoded. The name's case does not matter.
@@ -148,11 +146,26 @@ impl Uri {
         std::str::from_utf8(&self.text).unwrap_or_default()
     }
 
-    fn part(&self, start: usize, end: usize) -> &str {
-        self.text
-            .get(start..end)
-            .and_then(|part| std::str::from_utf8(part).ok())
-            .unwrap_or_default()
+    /// Whether `text` is a URI, without making one.
+    ///
+    /// # Errors
+    /// A [`UriError`] that says what is malformed.
+    pub fn validate(text: &str) -> Result<(), UriError> {
+        Parts::parse(text).map(|_| ())
+    }
+
+    fn part(&self, span: Span) -> &str {
+        self.slice(usize::from(span.0), usize::from(span.1))
+    }
+
+    /// The text from `start` on.
+    fn behind(&self, start: u16) -> &str {
+        self.slice(usize::from(start), self.text.len())
+    }
+
+    fn slice(&self, start: usize, end: usize) -> &str {
+        let bytes = self.text.get(start..end).unwrap_or_default();
+        std::str::from_utf8(bytes).unwrap_or_default()
     }
 }
 

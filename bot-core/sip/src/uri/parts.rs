@@ -17,19 +17,26 @@ const ALLOWED: [bool; 256] = {
     table
 };
 
-/// Byte offsets of the parts in the text.
+/// A start and an end in the text, in bytes. No URI is longer than 65535 bytes.
+pub(super) type Span = (u16, u16);
+
+/// The span from `start` to `end`, which are at most [`MAX_MESSAGE_BYTES`].
+fn span(start: usize, end: usize) -> Span {
+    (start as u16, end as u16)
+}
+
+/// Where the parts are in the text. Small, because every message carries one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parts {
     pub(super) kind: Scheme,
-    /// Where the scheme ends.
-    pub(super) scheme: usize,
-    pub(super) user: Option<(usize, usize)>,
-    pub(super) password: Option<(usize, usize)>,
+    pub(super) scheme: Span,
+    pub(super) user: Option<Span>,
+    pub(super) password: Option<Span>,
     /// With the brackets of an IPv6 address.
-    pub(super) host: (usize, usize),
+    pub(super) host: Span,
     pub(super) port: Option<u16>,
     /// From the first semicolon to the question mark or the end.
-    pub(super) params: (usize, usize),
+    pub(super) params: Span,
 }
 
 impl Parts {
@@ -59,47 +66,46 @@ impl Parts {
         let end = bytes.len();
         let mut parts = Parts {
             kind,
-            scheme,
+            scheme: span(0, scheme),
             user: None,
             password: None,
-            host: (end, end),
+            host: span(end, end),
             port: None,
-            params: (end, end),
+            params: span(end, end),
         };
         match kind {
-            Scheme::Sip | Scheme::Sips => parts.read_sip(text)?,
-            Scheme::Tel => parts.read_tel(bytes)?,
+            Scheme::Sip | Scheme::Sips => parts.read_sip(text, scheme + 1)?,
+            Scheme::Tel => parts.read_tel(bytes, scheme + 1)?,
             Scheme::Other => {}
         }
         Ok(parts)
     }
 
-    fn read_sip(&mut self, text: &str) -> Result<(), UriError> {
+    fn read_sip(&mut self, text: &str, start: usize) -> Result<(), UriError> {
         let bytes = text.as_bytes();
-        let start = self.scheme + 1;
         let mut host = start;
         // Neither parameters nor headers may hold a bare @, so the first one ends the user, whatever stands before it.
         if let Some(at) = memchr::memchr(b'@', &bytes[start..]) {
             let at = start + at;
-            if at == start {
+            let colon = memchr::memchr(b':', &bytes[start..at]).map(|colon| start + colon);
+            let user_end = colon.unwrap_or(at);
+            if user_end == start {
                 return Err(UriError::User);
             }
-            let colon = memchr::memchr(b':', &bytes[start..at]).map(|colon| start + colon);
-            self.user = Some((start, colon.unwrap_or(at)));
-            self.password = colon.map(|colon| (colon + 1, at));
+            self.user = Some(span(start, user_end));
+            self.password = colon.map(|colon| span(colon + 1, at));
             host = at + 1;
         }
         let host_end = find(bytes, host, |byte| matches!(byte, b';' | b'?'));
         let host_port = text.get(host..host_end).ok_or(UriError::Character)?;
         let (name, port) = Host::split_port(host_port).map_err(UriError::Host)?;
-        self.host = (host, host + name.written_len());
+        self.host = span(host, host + name.written_len());
         self.port = port;
-        self.params = (host_end, find(bytes, host_end, |byte| byte == b'?'));
+        self.params = span(host_end, find(bytes, host_end, |byte| byte == b'?'));
         Ok(())
     }
 
-    fn read_tel(&mut self, bytes: &[u8]) -> Result<(), UriError> {
-        let start = self.scheme + 1;
+    fn read_tel(&mut self, bytes: &[u8], start: usize) -> Result<(), UriError> {
         let end = find(bytes, start, |byte| matches!(byte, b';' | b'?'));
         let number = &bytes[start..end];
         let written = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.()*#%".contains(byte);
@@ -110,8 +116,8 @@ impl Parts {
         {
             return Err(UriError::Number);
         }
-        self.user = Some((start, end));
-        self.params = (end, find(bytes, end, |byte| byte == b'?'));
+        self.user = Some(span(start, end));
+        self.params = span(end, find(bytes, end, |byte| byte == b'?'));
         Ok(())
     }
 }

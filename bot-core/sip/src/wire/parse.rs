@@ -390,7 +390,10 @@ fn split_name(source: &Bytes, start: usize, end: usize) -> Option<(HeaderName, u
         return None;
     }
     let known = HeaderName::from_known(&line[..name]);
-    Some((known.unwrap_or_else(|| HeaderName::Other(source.slice(start..start + name))), colon))
+    Some((
+        known.unwrap_or_else(|| HeaderName::Other(source.slice(start..start + name))),
+        colon,
+    ))
 }
 
 /// The range from `start` to `end` without the spaces and tabs at both ends.

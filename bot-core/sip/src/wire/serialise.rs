@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::scan::is_token_byte;
+use super::scan::{is_token, is_token_byte};
 use crate::headers::{HeaderName, Headers};
 use crate::message::{Request, Response};
 
@@ -19,7 +19,7 @@ fn serialised_len(headers: &Headers, body: usize) -> usize {
 /// Writes a request, its Content-Length set to the length of its body.
 pub(crate) fn write_request(request: &Request, out: &mut BytesMut) {
     out.reserve(serialised_len(&request.headers, request.body.len()) + request.uri.as_str().len());
-    out.put_slice(request.method.as_str().as_bytes());
+    write_token(request.method.as_str().as_bytes(), out);
     out.put_u8(b' ');
     out.put_slice(request.uri.as_str().as_bytes());
     out.put_slice(b" SIP/2.0\r\n");
@@ -74,10 +74,17 @@ fn write_content_length(body: usize, out: &mut BytesMut) {
 /// Names of our own are tokens; one that a program made up is written without the bytes that no name may have.
 fn write_name(name: &HeaderName, out: &mut BytesMut) {
     match name {
-        HeaderName::Other(bytes) => {
-            out.extend(bytes.iter().copied().filter(|byte| is_token_byte(*byte)))
-        }
+        HeaderName::Other(bytes) => write_token(bytes, out),
         known => out.put_slice(known.as_bytes()),
+    }
+}
+
+/// Writes what should be a token, without the bytes that no token may have.
+fn write_token(token: &[u8], out: &mut BytesMut) {
+    if is_token(token) {
+        out.put_slice(token);
+    } else {
+        out.extend(token.iter().copied().filter(|byte| is_token_byte(*byte)));
     }
 }
 
