@@ -117,6 +117,7 @@ fn without_a_usable_length_the_stream_ends_but_the_request_can_be_answered() {
             ParseErrorKind::ContentLength,
         ),
         ("no colon\r\n", ParseErrorKind::NoContentLength),
+        ("Content-Length: 4\u{c}\r\n", ParseErrorKind::ContentLength),
     ] {
         let mut decoder = StreamDecoder::new();
         decoder.extend(message(length, "body").as_bytes());

@@ -78,6 +78,8 @@ impl<'a> Via<'a> {
     pub fn with_source(&self, source: SocketAddr) -> String {
         use fmt::Write as _;
         let fill_rport = self.rport().is_some();
+        // A socket for both families reports an IPv4 peer as ::ffff:a.b.c.d, which means nothing to that peer.
+        let ip = source.ip().to_canonical();
         let mut value = String::with_capacity(self.sent.len() + self.params.as_str().len() + 64);
         value.push_str(self.sent);
         for param in self.params.iter() {
@@ -88,8 +90,8 @@ impl<'a> Via<'a> {
             }
             let _ = write!(value, ";{}", param);
         }
-        if fill_rport || self.host.ip() != Some(source.ip()) {
-            let _ = write!(value, ";received={}", source.ip());
+        if fill_rport || self.host.ip() != Some(ip) {
+            let _ = write!(value, ";received={ip}");
         }
         if fill_rport {
             let _ = write!(value, ";rport={}", source.port());

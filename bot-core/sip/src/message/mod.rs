@@ -23,6 +23,26 @@ use crate::headers::Headers;
 use crate::wire::{ParseError, parse_datagram};
 
 /// A request or a response.
+///
+/// ```
+/// use bytes::Bytes;
+/// use callbot_sip::Message;
+///
+/// let message = Message::parse(Bytes::from_static(
+///     b"BYE sip:bob@192.0.2.4 SIP/2.0\r\n\
+///       v: SIP/2.0/UDP 192.0.2.1:5070;branch=z9hG4bK7;rport\r\n\
+///       f: \"Alice <sip:not@this>\" <sip:alice@example.com>;tag=1\r\n\
+///       t: <sip:bob@example.com>;tag=2\r\n\
+///       i: 1@192.0.2.1\r\n\
+///       CSeq: 2 BYE\r\n\r\n",
+/// ))?;
+/// message.check()?;
+/// let headers = message.headers();
+/// assert_eq!(headers.via()?.branch(), Some("z9hG4bK7"));
+/// assert_eq!(headers.from()?.uri()?.user(), Some("alice"));
+/// assert_eq!(headers.cseq()?.number, 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub enum Message {
     /// A request.
@@ -36,6 +56,9 @@ impl Message {
     ///
     /// Line ends before the message are skipped; bytes behind the body that Content-Length announces are dropped; without
     /// Content-Length the body is the rest (RFC 3261 section 18.3).
+    ///
+    /// The message shares `datagram`: whoever keeps a header value of it keeps all of it, so `datagram` should be a buffer
+    /// of the message's own size.
     ///
     /// # Errors
     /// A [`ParseError`] when the message is malformed; it says how a request can still be answered. The headers are not

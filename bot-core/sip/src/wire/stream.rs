@@ -9,6 +9,9 @@ use super::scan::trim_bytes;
 use crate::headers::HeaderName;
 use crate::message::Message;
 
+/// After a message longer than this, in bytes, an empty buffer is given back: idle connections should cost little.
+const LARGE: usize = 4 * 1_024;
+
 /// Something that a stream brought.
 #[derive(Debug, Clone)]
 pub enum Decoded {
@@ -94,6 +97,9 @@ impl StreamDecoder {
         }
         let message = Bytes::copy_from_slice(&self.buffer[..frame]);
         self.buffer.advance(frame);
+        if self.buffer.is_empty() && frame > LARGE {
+            self.buffer = BytesMut::new();
+        }
         self.frame = None;
         self.scanned = 0;
         Ok(Some(match parse_datagram(message) {
@@ -206,13 +212,24 @@ fn announced_length(head: &[u8]) -> ContentLength {
             if let Some(colon) = memchr::memchr(b':', line) {
                 let name = trim_bytes(&line[..colon]);
                 if HeaderName::from_known(name) == Some(HeaderName::ContentLength) {
-                    length = length.and(line[colon + 1..].trim_ascii());
+                    length = length.and(trim_folds(&line[colon + 1..]));
                 }
             }
         }
         at = end;
     }
     length
+}
+
+/// `bytes` without the spaces, tabs and line ends at both ends: what is left of a value, folded or not.
+fn trim_folds(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t' | b'\r' | b'\n', rest @ ..] = bytes {
+        bytes = rest;
+    }
+    while let [rest @ .., b' ' | b'\t' | b'\r' | b'\n'] = bytes {
+        bytes = rest;
+    }
+    bytes
 }
 
 /// Where the line behind the one at `from` starts.
