@@ -160,6 +160,97 @@ fn digits_come_back_as_events_and_are_heard() {
     );
 }
 
+/// The event packets of one key, 50 ms long, with three ends.
+fn press(ssrc: u32, first: u16, timestamp: u32) -> Vec<Vec<u8>> {
+    [
+        (0x0a, 160_u16),
+        (0x0a, 320),
+        (0x8a, 400),
+        (0x8a, 400),
+        (0x8a, 400),
+    ]
+    .into_iter()
+    .zip(first..)
+    .map(|((flags, duration), sequence)| {
+        let [high, low] = duration.to_be_bytes();
+        rtp(
+            sequence == first,
+            101,
+            sequence,
+            timestamp,
+            ssrc,
+            &[5, flags, high, low],
+        )
+    })
+    .collect()
+}
+
+#[test]
+fn a_key_of_another_stream_stays_one_key() {
+    // As SIPp plays captures: audio of one SSRC, a pause, then a key of another.
+    let mut echo = Echo::new(&agreed(B));
+    let mut back = Vec::new();
+    for sequence in 0..10 {
+        back.extend(echo.audio(sequence));
+        echo.tick();
+    }
+    echo.now = after(echo.now, 300);
+    for packet in press(999, 5, 77_000) {
+        back.extend(echo.send(&packet));
+        echo.tick();
+    }
+    assert_eq!(back.len(), 15);
+    assert!(
+        back.windows(2)
+            .all(|pair| pair[1].sequence() == pair[0].sequence().wrapping_add(1))
+    );
+    let key: Vec<u32> = back[10..].iter().map(|packet| packet.timestamp()).collect();
+    assert!(key.iter().all(|timestamp| *timestamp == key[0]), "{key:?}");
+    assert!(key[0].wrapping_sub(back[9].timestamp()) < 8_000);
+}
+
+#[test]
+fn a_key_beside_the_audio_stays_one_key_and_the_audio_stays_whole() {
+    // As some gateways send it: events with an SSRC of their own while the audio goes on.
+    let mut echo = Echo::new(&agreed(B));
+    let mut back = Vec::new();
+    let mut keys = press(999, 5, 77_000).into_iter();
+    for sequence in 0..20 {
+        back.extend(echo.audio(sequence));
+        if sequence >= 8 {
+            back.extend(
+                keys.next()
+                    .into_iter()
+                    .flat_map(|packet| echo.send(&packet)),
+            );
+        }
+        echo.tick();
+    }
+    assert_eq!(back.len(), 25);
+    assert!(
+        back.windows(2)
+            .all(|pair| pair[1].sequence() == pair[0].sequence().wrapping_add(1))
+    );
+    let (key, audio): (Vec<Packet>, Vec<Packet>) = back
+        .into_iter()
+        .partition(|packet| packet.payload_type() == 101);
+    assert!(
+        key.iter()
+            .all(|packet| packet.timestamp() == key[0].timestamp())
+    );
+    assert!(
+        audio
+            .windows(2)
+            .all(|pair| pair[1].timestamp() == pair[0].timestamp().wrapping_add(160))
+    );
+    let heard = events(&mut echo.session);
+    let digits = heard
+        .iter()
+        .filter(|event| matches!(event, MediaEvent::DigitStarted { .. }));
+    assert_eq!(digits.count(), 1);
+    assert_eq!(echo.session.statistics().packets_lost, 0);
+}
+
 #[test]
 fn payload_types_are_the_receivers() {
     let mut echo = Echo::new(&Negotiated {

@@ -19,6 +19,9 @@ use crate::rtp::rtcp::MAX_COMPOUND;
 use crate::rtp::{Arrival, Reception, RtpPacket};
 use crate::sdp::Negotiated;
 
+/// A stream whose newest packet is younger than this goes on.
+const GOES_ON: Duration = Duration::from_millis(100);
+
 /// A plain RTP leg.
 #[derive(Debug)]
 pub struct RtpLeg {
@@ -35,6 +38,8 @@ pub struct RtpLeg {
     remote_ssrc: Option<u32>,
     /// SSRC and sequence number of a packet before that had another SSRC: the next one tells whether it is the new one.
     next_ssrc: Option<(u32, u16)>,
+    /// When the newest packet of the far end's stream came.
+    last_own: Option<Instant>,
     packets_sent: u64,
     bytes_sent: u64,
     bytes_received: u64,
@@ -97,6 +102,7 @@ impl RtpLeg {
             reception: Reception::new(clock_rate),
             remote_ssrc: None,
             next_ssrc: None,
+            last_own: None,
             packets_sent: 0,
             bytes_sent: 0,
             bytes_received: 0,
@@ -142,10 +148,21 @@ impl RtpLeg {
     /// Enters a packet of the far end into the books.
     ///
     /// A packet of another SSRC is a stray until a second one follows: a damaged one must not end the stream that stands.
+    /// Events may have an SSRC of their own, beside audio that goes on; they stay strays and end nothing.
     pub fn enter(&mut self, arrival: Instant, packet: &RtpPacket<'_>, is_audio: bool) -> Accepted {
         self.last_packet = Some(arrival);
         let mut new_stream = false;
         if self.remote_ssrc != Some(packet.ssrc) {
+            let goes_on = self
+                .last_own
+                .is_some_and(|last| arrival.saturating_duration_since(last) < GOES_ON);
+            if !is_audio && goes_on {
+                self.bytes_received += packet.payload.len() as u64;
+                return Accepted {
+                    arrival: Arrival::Stray,
+                    new_stream: false,
+                };
+            }
             let before = self.next_ssrc.replace((packet.ssrc, packet.sequence));
             if self.remote_ssrc.is_some() && before.is_none_or(|(ssrc, _)| ssrc != packet.ssrc) {
                 self.bytes_received += packet.payload.len() as u64;
@@ -166,6 +183,7 @@ impl RtpLeg {
             self.reports.new_stream();
         }
         self.next_ssrc = None;
+        self.last_own = Some(arrival);
         let place = self.reception.arrived(arrival, packet.sequence);
         if place != Arrival::Duplicate {
             self.bytes_received += packet.payload.len() as u64;

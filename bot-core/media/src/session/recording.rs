@@ -186,3 +186,81 @@ impl Recordings {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::analysis::measure_tone;
+    use crate::tone::Tone;
+
+    #[derive(Clone, Default)]
+    struct Tape(Arc<Mutex<[Vec<i16>; 2]>>);
+
+    impl RecordingSink for Tape {
+        fn write(&mut self, caller: &[i16], bot: &[i16]) -> bool {
+            let mut sides = self.0.lock().unwrap();
+            sides[0].extend_from_slice(caller);
+            sides[1].extend_from_slice(bot);
+            sides[0].len() < 40_000
+        }
+    }
+
+    #[test]
+    fn a_recording_keeps_its_rate_when_the_codec_changes() {
+        let tape = Tape::default();
+        let mut recordings = Recordings::default();
+        let mut events = EventQueue::new();
+        recordings.start(1, Box::new(tape.clone()), 8_000);
+        let (mut low, mut high) = (Tone::new(&[440.0]), Tone::new(&[1_000.0]));
+        // A second each at 8, 16, 48 and 8 kHz, as codecs would bring them.
+        for rate in [8_000, 16_000, 48_000, 8_000] {
+            for _ in 0..50 {
+                let (mut caller, mut bot) = (Frame::silence(rate), Frame::silence(rate));
+                low.next(&mut caller);
+                high.next(&mut bot);
+                recordings.write(&caller, &bot, &mut events);
+            }
+        }
+        recordings.stop(1, &mut events);
+        let sides = tape.0.lock().unwrap();
+        for (side, frequency) in sides.iter().zip([440.0, 1_000.0]) {
+            assert!(side.len().abs_diff(32_000) <= 4, "{}", side.len());
+            let heard = measure_tone(side, 8_000, frequency).unwrap();
+            assert!((heard.frequency - frequency).abs() < 3.0, "{heard:?}");
+            assert!(
+                heard.gaps.iter().all(|gap| gap.length.as_millis() < 15),
+                "{heard:?}"
+            );
+        }
+        assert_eq!(sides[0].len(), sides[1].len(), "one clock");
+        let ended = events.pop();
+        assert!(
+            matches!(ended, Some(MediaEvent::RecordEnded { id: 1, reason: RecordEnd::Stopped, duration })
+                if duration.as_millis().abs_diff(4_000) <= 1),
+            "{ended:?}"
+        );
+    }
+
+    #[test]
+    fn a_sink_that_takes_no_more_ends_the_recording_once() {
+        let tape = Tape::default();
+        let mut recordings = Recordings::default();
+        let mut events = EventQueue::new();
+        recordings.start(1, Box::new(tape), 8_000);
+        let frame = Frame::silence(8_000);
+        for _ in 0..300 {
+            recordings.write(&frame, &frame, &mut events);
+        }
+        assert!(recordings.is_empty());
+        assert!(matches!(
+            events.pop(),
+            Some(MediaEvent::RecordEnded {
+                reason: RecordEnd::SinkClosed,
+                ..
+            })
+        ));
+        assert_eq!(events.pop(), None);
+    }
+}
