@@ -13,7 +13,12 @@ async fn a_tone_is_echoed_packet_by_packet() {
     let call = pair.dial().await;
     let folder = folder("a_tone_is_echoed");
     let file = folder.join("echo.wav");
-    let recording = call.record(file.display().to_string()).stereo().start().await.unwrap();
+    let recording = call
+        .record(file.display().to_string())
+        .stereo()
+        .start()
+        .await
+        .unwrap();
     call.play(tone(440.0, 2.0)).await.unwrap();
     tokio::time::sleep(ms(500)).await;
     let recorded = recording.stop().await.unwrap();
@@ -25,7 +30,10 @@ async fn a_tone_is_echoed_packet_by_packet() {
     let heard = &wav(&file)[0];
     let report = measure_tone(heard, 8000, 440.0).expect("the tone comes back");
     assert!((report.level_dbov - -20.0).abs() < 0.5, "{report:?}");
-    assert!((report.sounding().as_secs_f64() - 2.0).abs() < 0.06, "{report:?}");
+    assert!(
+        (report.sounding().as_secs_f64() - 2.0).abs() < 0.06,
+        "{report:?}"
+    );
     pair.shutdown().await;
     golden("echo", &pair.ladder.to_string());
 }
@@ -36,7 +44,10 @@ async fn a_refusal_tells_its_cause() {
     pair.serve(|call| async move { call.reject(486).await });
     let refused = pair.caller.dial(CALLEE).await.unwrap_err();
     let cause = refused.hangup_cause().unwrap();
-    assert_eq!((cause.cause(), cause.status(), cause.by()), (Cause::UserBusy, Some(486), Party::Remote));
+    assert_eq!(
+        (cause.cause(), cause.status(), cause.by()),
+        (Cause::UserBusy, Some(486), Party::Remote)
+    );
     golden("refused", &pair.ladder.to_string());
 }
 
@@ -51,8 +62,16 @@ async fn a_bot_that_returns_unanswered_is_480_and_one_that_fails_is_500() {
         }
     });
     for (user, status) in [("returns", 480), ("fails", 500), ("panics", 500)] {
-        let refused = pair.caller.dial(format!("sip:{user}@10.0.0.2")).await.unwrap_err();
-        assert_eq!(refused.hangup_cause().unwrap().status(), Some(status), "{user}");
+        let refused = pair
+            .caller
+            .dial(format!("sip:{user}@10.0.0.2"))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            refused.hangup_cause().unwrap().status(),
+            Some(status),
+            "{user}"
+        );
     }
 }
 
@@ -67,7 +86,11 @@ async fn early_media_is_heard_before_the_answer() {
     let ringing = pair.caller.dial(CALLEE).start().await.unwrap();
     assert_eq!(ringing.ringing().await.unwrap(), 183);
     let file = folder("early_media").join("early.wav");
-    let recording = ringing.record(file.display().to_string()).start().await.unwrap();
+    let recording = ringing
+        .record(file.display().to_string())
+        .start()
+        .await
+        .unwrap();
     let call = ringing.answered().await.unwrap();
     call.ended().await;
     recording.stop().await.unwrap();
@@ -121,7 +144,10 @@ async fn dropping_the_last_handle_hangs_up() {
     drop(clone);
     let mut heard = heard;
     let cause = heard.recv().await.unwrap();
-    assert_eq!((cause.cause(), cause.by()), (Cause::NormalClearing, Party::Remote));
+    assert_eq!(
+        (cause.cause(), cause.by()),
+        (Cause::NormalClearing, Party::Remote)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -139,7 +165,10 @@ async fn the_call_ends_with_its_bot_whatever_clones_remain() {
     });
     let call = pair.dial().await;
     let cause = call.ended().await;
-    assert_eq!((cause.cause(), cause.by()), (Cause::NormalClearing, Party::Remote));
+    assert_eq!(
+        (cause.cause(), cause.by()),
+        (Cause::NormalClearing, Party::Remote)
+    );
     assert_eq!(kept.lock().unwrap().len(), 1);
 }
 
@@ -154,7 +183,12 @@ async fn hold_pauses_the_prompt_and_resume_lets_it_go_on() {
     let call = pair.dial().await;
     let mut events = call.events();
     let file = folder("hold").join("held.wav");
-    let recording = call.record(file.display().to_string()).stereo().start().await.unwrap();
+    let recording = call
+        .record(file.display().to_string())
+        .stereo()
+        .start()
+        .await
+        .unwrap();
     tokio::time::sleep(secs(1)).await;
     call.hold().await.unwrap();
     tokio::time::sleep(secs(5)).await;
@@ -162,8 +196,14 @@ async fn hold_pauses_the_prompt_and_resume_lets_it_go_on() {
     call.ended().await;
     recording.stop().await.unwrap();
     let report = measure_tone(&wav(&file)[0], 8000, 500.0).unwrap();
-    assert!((report.sounding().as_secs_f64() - 2.0).abs() < 0.1, "all of it, no more: {report:?}");
-    assert!(report.span.length > secs(6), "with the hold between: {report:?}");
+    assert!(
+        (report.sounding().as_secs_f64() - 2.0).abs() < 0.1,
+        "all of it, no more: {report:?}"
+    );
+    assert!(
+        report.span.length > secs(6),
+        "with the hold between: {report:?}"
+    );
     let mut ended = false;
     while let Ok(event) = events.try_recv() {
         ended |= matches!(event, CallEvent::Ended(_));
@@ -193,7 +233,10 @@ async fn a_peer_that_vanishes_is_noticed() {
     };
     pair.network.impair(all);
     let cause = heard.recv().await.unwrap();
-    assert_eq!((cause.cause(), cause.by()), (Cause::PeerVanished, Party::Network));
+    assert_eq!(
+        (cause.cause(), cause.by()),
+        (Cause::PeerVanished, Party::Network)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -208,7 +251,8 @@ async fn calls_beyond_the_limit_and_calls_without_a_port_are_503() {
         .unwrap();
     let served = small.clone();
     tokio::spawn(async move {
-        let echo = callbot_core::answer_with(|call| async move { call.answer().await?.echo().await });
+        let echo =
+            callbot_core::answer_with(|call| async move { call.answer().await?.echo().await });
         served.serve(echo).await
     });
     let uri = "sip:x@10.0.0.3";

@@ -100,11 +100,25 @@ async fn the_finishing_digit_ends_it_and_is_not_part_of_the_result() {
 async fn the_time_to_the_first_digit_starts_when_the_prompt_ends() {
     let (result, took) = gathered(
         4,
-        |call| async move { call.gather().prompt(tone(400.0, 3.0)).digits(1).first_digit(secs(5)).await },
-        |call| async move { tokio::time::sleep(secs(9)).await; drop(call) },
+        |call| async move {
+            call.gather()
+                .prompt(tone(400.0, 3.0))
+                .digits(1)
+                .first_digit(secs(5))
+                .await
+        },
+        |call| async move {
+            tokio::time::sleep(secs(9)).await;
+            drop(call)
+        },
     )
     .await;
-    assert_eq!(result, Gathered::Timeout { digits: String::new() });
+    assert_eq!(
+        result,
+        Gathered::Timeout {
+            digits: String::new()
+        }
+    );
     near(took, secs(8));
 }
 
@@ -115,12 +129,21 @@ async fn the_time_to_the_next_digit_restarts_when_a_digit_ends() {
         |call| async move { call.gather().digits(4).inter_digit(secs(2)).await },
         |call| async move {
             // One second each: three keys, and 1.5 s between them.
-            call.send_dtmf("12").tone(secs(1)).gap(ms(1500)).await.unwrap();
+            call.send_dtmf("12")
+                .tone(secs(1))
+                .gap(ms(1500))
+                .await
+                .unwrap();
             tokio::time::sleep(secs(5)).await;
         },
     )
     .await;
-    assert_eq!(result, Gathered::Timeout { digits: "12".to_owned() });
+    assert_eq!(
+        result,
+        Gathered::Timeout {
+            digits: "12".to_owned()
+        }
+    );
     near(took, ms(1000 + 1500 + 1000 + 2000));
 }
 
@@ -129,12 +152,21 @@ async fn the_first_digit_stops_the_prompt_within_one_frame() {
     let pair = Pair::new(6).await;
     pair.serve(|call| async move {
         let call = call.answer().await?;
-        call.gather().prompt(tone(400.0, 10.0)).digits(4).inter_digit(secs(3)).await?;
+        call.gather()
+            .prompt(tone(400.0, 10.0))
+            .digits(4)
+            .inter_digit(secs(3))
+            .await?;
         Ok(())
     });
     let call = pair.dial().await;
     let file = folder("barge_in").join("prompt.wav");
-    let recording = call.record(file.display().to_string()).stereo().start().await.unwrap();
+    let recording = call
+        .record(file.display().to_string())
+        .stereo()
+        .start()
+        .await
+        .unwrap();
     tokio::time::sleep(secs(2)).await;
     call.send_dtmf("1").await.unwrap();
     call.ended().await;
@@ -150,7 +182,13 @@ async fn the_first_digit_stops_the_prompt_within_one_frame() {
 async fn without_barge_in_the_prompt_is_heard_to_its_end_and_the_digits_count() {
     let (result, took) = gathered(
         7,
-        |call| async move { call.gather().prompt(tone(400.0, 3.0)).barge_in(false).digits(2).await },
+        |call| async move {
+            call.gather()
+                .prompt(tone(400.0, 3.0))
+                .barge_in(false)
+                .digits(2)
+                .await
+        },
         |call| async move { press(&call, "56").await },
     )
     .await;
@@ -215,7 +253,12 @@ async fn too_few_digits_at_the_time_out_are_a_timeout() {
         },
     )
     .await;
-    assert_eq!(result, Gathered::Timeout { digits: "12".to_owned() });
+    assert_eq!(
+        result,
+        Gathered::Timeout {
+            digits: "12".to_owned()
+        }
+    );
     near(took, ms(100 + 60 + 100 + 3000));
 }
 
@@ -223,11 +266,21 @@ async fn too_few_digits_at_the_time_out_are_a_timeout() {
 async fn digits_that_the_pattern_refuses_are_invalid() {
     let (result, _) = gathered(
         12,
-        |call| async move { call.gather().digits(2).matching(|digits| digits.starts_with('1')).await },
+        |call| async move {
+            call.gather()
+                .digits(2)
+                .matching(|digits| digits.starts_with('1'))
+                .await
+        },
         |call| async move { press(&call, "23").await },
     )
     .await;
-    assert_eq!(result, Gathered::Invalid { digits: "23".to_owned() });
+    assert_eq!(
+        result,
+        Gathered::Invalid {
+            digits: "23".to_owned()
+        }
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -238,17 +291,32 @@ async fn tries_play_the_prompt_again() {
         let told = told.clone();
         async move {
             let call = call.answer().await?;
-            let gather = call.gather().prompt(tone(700.0, 0.5)).digits(1).first_digit(secs(1)).tries(3);
+            let gather = call
+                .gather()
+                .prompt(tone(700.0, 0.5))
+                .digits(1)
+                .first_digit(secs(1))
+                .tries(3);
             let _ = told.send(gather.await?).await;
             Ok(())
         }
     });
     let call = pair.dial().await;
     let file = folder("tries").join("prompts.wav");
-    let recording = call.record(file.display().to_string()).stereo().start().await.unwrap();
+    let recording = call
+        .record(file.display().to_string())
+        .stereo()
+        .start()
+        .await
+        .unwrap();
     call.ended().await;
     recording.stop().await.unwrap();
-    assert_eq!(heard.recv().await, Some(Gathered::Timeout { digits: String::new() }));
+    assert_eq!(
+        heard.recv().await,
+        Some(Gathered::Timeout {
+            digits: String::new()
+        })
+    );
     let report = measure_tone(&wav(&file)[0], 8000, 700.0).unwrap();
     assert_eq!(report.gaps.len(), 2, "three times: {report:?}");
 }
@@ -267,7 +335,12 @@ async fn on_hold_its_timers_pause() {
         },
     )
     .await;
-    assert_eq!(result, Gathered::Timeout { digits: String::new() });
+    assert_eq!(
+        result,
+        Gathered::Timeout {
+            digits: String::new()
+        }
+    );
     near(took, secs(25));
 }
 
@@ -310,7 +383,11 @@ async fn digits_survive_loss_and_disorder() {
         let call = pair.dial().await;
         press(&call, "0123456789*#ABCD").await;
         tokio::time::sleep(secs(4)).await;
-        assert_eq!(heard.recv().await, Some(digits("0123456789*#ABCD")), "seed {seed}");
+        assert_eq!(
+            heard.recv().await,
+            Some(digits("0123456789*#ABCD")),
+            "seed {seed}"
+        );
     }
 }
 

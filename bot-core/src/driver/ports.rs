@@ -1,7 +1,7 @@
 //! RTP ports: even numbers of a range, reused first-in first-out.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -84,11 +84,7 @@ impl RtpPorts {
                 rtcp: host.network().bind(rtcp)?,
                 _lease: lease,
             }),
-            Kind::Sockets => Ok(MediaSocket::Udp(UdpPair::new(
-                UdpSocket::bind(rtp)?,
-                UdpSocket::bind(rtcp)?,
-                lease,
-            )?)),
+            Kind::Sockets => Ok(MediaSocket::Udp(UdpPair::bind(rtp, rtcp, lease)?)),
         }
     }
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use callbot_media::session::Channel;
 use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt,
-    sockopt::ReceiveTimestampns,
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, SockaddrStorage, bind,
+    recvmsg, setsockopt, socket, sockopt::ReceiveTimestampns,
 };
 
 use super::memory::MemorySocket;
@@ -58,10 +58,10 @@ impl ReceiveBuffer {
 }
 
 impl UdpPair {
-    pub(crate) fn new(rtp: UdpSocket, rtcp: UdpSocket, lease: Lease) -> std::io::Result<Self> {
-        for socket in [&rtp, &rtcp] {
-            socket.set_nonblocking(true)?;
-        }
+    /// Binds both ports.
+    pub(crate) fn bind(rtp: SocketAddr, rtcp: SocketAddr, lease: Lease) -> std::io::Result<Self> {
+        let rtp = bind_nonblocking(rtp)?;
+        let rtcp = bind_nonblocking(rtcp)?;
         setsockopt(&rtp, ReceiveTimestampns, &true)?;
         Ok(Self {
             rtp,
@@ -117,6 +117,20 @@ impl MediaSocket {
             },
         }
     }
+}
+
+/// A bound socket that is non-blocking from the start, which spares a system
+/// call for each of the two sockets of a call.
+fn bind_nonblocking(address: SocketAddr) -> std::io::Result<UdpSocket> {
+    let family = if address.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    };
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let socket = socket(family, SockType::Datagram, flags, None)?;
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
+    Ok(UdpSocket::from(socket))
 }
 
 fn receive_stamped(

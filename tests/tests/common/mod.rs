@@ -1,4 +1,5 @@
 //! Two endpoints on an in-memory network, and what their tests share.
+#![allow(unreachable_pub, reason = "a module of several test programs")]
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::future::Future;
@@ -65,14 +66,25 @@ async fn start(network: &MemoryNetwork, ladder: &Ladder, ip: [u8; 4], seed: u64)
 
 /// Compares `text` with the file `golden/NAME.txt`; UPDATE_EXPECT=1 writes it.
 pub fn golden(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(format!("{name}.txt"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("golden")
+        .join(format!("{name}.txt"));
     if std::env::var_os("UPDATE_EXPECT").is_some() {
         std::fs::write(&path, text).unwrap();
         return;
     }
-    let expected = std::fs::read_to_string(&path)
-        .unwrap_or_else(|error| panic!("{}: {error}; run with UPDATE_EXPECT=1 to write it", path.display()));
-    assert_eq!(text, expected, "differs from {}; UPDATE_EXPECT=1 writes it anew", path.display());
+    let expected = std::fs::read_to_string(&path).unwrap_or_else(|error| {
+        panic!(
+            "{}: {error}; run with UPDATE_EXPECT=1 to write it",
+            path.display()
+        )
+    });
+    assert_eq!(
+        text,
+        expected,
+        "differs from {}; UPDATE_EXPECT=1 writes it anew",
+        path.display()
+    );
 }
 
 /// A folder of its own for a test's files, emptied.
@@ -93,7 +105,9 @@ pub fn ms(millis: u64) -> Duration {
 
 /// A tone at -20 dBov that lasts `seconds`.
 pub fn tone(hertz: f64, seconds: f64) -> Tone {
-    Tone::new(&[hertz]).level(-20.0).lasting(Duration::from_secs_f64(seconds))
+    Tone::new(&[hertz])
+        .level(-20.0)
+        .lasting(Duration::from_secs_f64(seconds))
 }
 
 /// The channels of a WAV file at 8 kHz.
@@ -101,7 +115,10 @@ pub fn wav(path: &Path) -> Vec<Vec<i16>> {
     let mut reader = hound::WavReader::open(path).unwrap();
     let spec = reader.spec();
     assert_eq!(spec.sample_rate, 8000);
-    let samples: Vec<i16> = reader.samples::<i16>().map(|sample| sample.unwrap()).collect();
+    let samples: Vec<i16> = reader
+        .samples::<i16>()
+        .map(|sample| sample.unwrap())
+        .collect();
     (0..usize::from(spec.channels))
         .map(|channel| {
             samples
