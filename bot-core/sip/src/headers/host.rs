@@ -79,6 +79,18 @@ pub(crate) fn parse_ip(host: &str) -> Option<IpAddr> {
     inner.parse::<Ipv4Addr>().ok().map(IpAddr::V4)
 }
 
+/// For each byte, whether it may stand in a name or an IPv4 address. The underscore may not, but names with one are in use.
+const NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let value = byte as u8;
+        table[byte] = value.is_ascii_alphanumeric() || matches!(value, b'-' | b'.' | b'_');
+        byte += 1;
+    }
+    table
+};
+
 /// Whether `host` is of the bytes that a host may have.
 fn check(host: &str) -> Result<(), &'static str> {
     if host.is_empty() {
@@ -99,11 +111,7 @@ fn check(host: &str) -> Result<(), &'static str> {
         }
         return Ok(());
     }
-    // The underscore is no host character, but names with one are in use.
-    if !host
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
-    {
+    if !host.bytes().all(|byte| NAME[usize::from(byte)]) {
         return Err("the host has characters that it may not have");
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::{HeaderError, HeaderName, Params};
 use crate::uri::{Uri, UriError};
-use crate::wire::{cut_at, cut_before, is_lws, trim, trim_end, trim_start};
+use crate::wire::{cut_before, cut_before_far, is_lws, trim, trim_end, trim_start};
 
 /// One `"Display Name" <uri>;params` value, or the bare `uri;params` form.
 ///
@@ -36,7 +36,10 @@ impl<'a> NameAddr<'a> {
         let Some(rest) = rest else {
             return Self::read_bare(value);
         };
-        let (uri, params) = cut_at(rest, b'>').ok_or("the angle bracket is not closed")?;
+        let (uri, params) = cut_before_far(rest, b'>');
+        let params = params
+            .strip_prefix('>')
+            .ok_or("the angle bracket is not closed")?;
         let uri = trim(uri);
         if uri.is_empty() {
             return Err("the address is empty");

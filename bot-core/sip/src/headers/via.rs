@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::host::{Host, parse_ip};
 use super::{HeaderError, HeaderName, Params};
-use crate::wire::{cut_at, cut_before, is_lws, is_token, trim, trim_end, trim_start};
+use crate::wire::{
+    cut_at, cut_before, cut_before_far, is_lws, is_token, trim, trim_end, trim_start,
+};
 
 /// One Via value: where a response goes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +35,7 @@ impl<'a> Via<'a> {
 
     fn read(value: &'a str) -> Result<Self, &'static str> {
         let value = trim(value);
-        let (sent, params) = cut_before(value, |byte| byte == b';');
+        let (sent, params) = cut_before_far(value, b';');
         let sent = trim_end(sent);
         let (name, rest) = cut_at(sent, b'/').ok_or("no protocol")?;
         let (version, rest) = cut_at(rest, b'/').ok_or("no transport")?;

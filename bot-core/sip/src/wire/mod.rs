@@ -24,7 +24,7 @@ pub use stream::{Decoded, StreamDecoder};
 
 pub(crate) use parse::parse_datagram;
 pub(crate) use scan::{
-    cut_at, cut_before, decimal_saturating, is_lws, is_token, is_token_byte, percent_decode,
-    percent_encode, trim, trim_end, trim_start,
+    cut_at, cut_before, cut_before_far, decimal_saturating, is_lws, is_token, is_token_byte,
+    percent_decode, percent_encode, trim, trim_end, trim_start,
 };
 pub(crate) use serialise::{write_request, write_response};
