@@ -130,6 +130,11 @@ impl Ids {
         }
     }
 
+    /// A secret.
+    pub(crate) fn number(&mut self) -> u64 {
+        self.rng.random()
+    }
+
     fn fill(&mut self, token: &mut Token, letters: usize) {
         const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
         let mut left = 0;

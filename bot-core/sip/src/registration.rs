@@ -46,6 +46,8 @@ pub(crate) struct Registered {
     next_at: Option<Instant>,
     /// The lifetime that the registrar gave, while it holds.
     granted: Option<Duration>,
+    /// Whether the registrar may know us, though a refresh has failed.
+    held: bool,
     failures: u32,
     leaving: Leaving,
     flow: Option<FlowId>,
@@ -98,6 +100,7 @@ impl Registered {
             handle: None,
             next_at: None,
             granted: None,
+            held: false,
             failures: 0,
             leaving: Leaving::No,
             flow: None,
@@ -212,6 +215,7 @@ impl Registered {
     fn succeeded(&mut self, core: &mut Core, now: Instant, response: &Response, source: &Source) {
         self.handle = None;
         self.failures = 0;
+        self.held = true;
         self.flow = source.flow;
         match self.leaving {
             Leaving::No => {}
@@ -306,7 +310,7 @@ impl Registered {
         }
         if self.handle.is_some() {
             self.leaving = Leaving::Wanted;
-        } else if self.granted.is_some() {
+        } else if self.held {
             self.leave(core, now);
         } else {
             self.gone(core);

@@ -5,10 +5,10 @@
 //!
 //! Invariants: the queue never looks at a clock; entries with the same deadline come out in the
 //! order in which they went in, so that a run is repeatable; an entry is never searched for: who
-//! re-arms simply remembers the newest [`TimerId`] and ignores the others when they fall due.
+//! re-arms simply remembers the newest `TimerId` and ignores the others when they fall due.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};
 
 /// The three base values from which RFC 3261 derives every transaction timer.
@@ -100,16 +100,33 @@ impl<O> Ord for Entry<O> {
     }
 }
 
+/// How many queues stand before the heap: one for each interval that is in constant use (100 Trying, T1, T4,
+/// 64*T1, the ring interval) and some to spare.
+const LANES: usize = 8;
+
 /// Deadlines in order, with lazy deletion.
+///
+/// Nearly all timers have one of a few fixed lengths, and those of one length fall due in the order in which
+/// they were armed. Each such length finds a lane of its own, a plain queue, so that arming and expiring cost
+/// the same however many there are; what fits no lane goes into a heap.
 #[derive(Debug)]
 pub(crate) struct Timers<O> {
+    lanes: [VecDeque<Entry<O>>; LANES],
     heap: BinaryHeap<Reverse<Entry<O>>>,
     last: u64,
+}
+
+/// Where the earliest entry is.
+#[derive(Clone, Copy)]
+enum Place {
+    Lane(usize),
+    Heap,
 }
 
 impl<O: Copy> Timers<O> {
     pub(crate) fn new() -> Self {
         Timers {
+            lanes: std::array::from_fn(|_| VecDeque::new()),
             heap: BinaryHeap::new(),
             last: 0,
         }
@@ -119,32 +136,62 @@ impl<O: Copy> Timers<O> {
     pub(crate) fn arm(&mut self, at: Instant, owner: O) -> TimerId {
         self.last += 1;
         let id = TimerId(self.last);
-        self.heap.push(Reverse(Entry { at, id, owner }));
+        let entry = Entry { at, id, owner };
+        // The lane whose end comes closest before `at`, or else an empty one.
+        let mut best: Option<(usize, Option<Instant>)> = None;
+        for (index, lane) in self.lanes.iter().enumerate() {
+            let end = lane.back().map(|last| last.at);
+            let fits = end.is_none_or(|end| end <= at);
+            if fits && best.is_none_or(|(_, best_end)| end > best_end) {
+                best = Some((index, end));
+            }
+        }
+        match best.and_then(|(index, _)| self.lanes.get_mut(index)) {
+            Some(lane) => lane.push_back(entry),
+            None => self.heap.push(Reverse(entry)),
+        }
         id
+    }
+
+    fn earliest(&self) -> Option<(&Entry<O>, Place)> {
+        let heap = self.heap.peek().map(|Reverse(entry)| (entry, Place::Heap));
+        let lanes = self.lanes.iter().enumerate();
+        lanes
+            .filter_map(|(index, lane)| Some((lane.front()?, Place::Lane(index))))
+            .chain(heap)
+            .min_by(|one, other| one.0.cmp(other.0))
+    }
+
+    fn take(&mut self, place: Place) -> Option<Entry<O>> {
+        match place {
+            Place::Lane(index) => self.lanes.get_mut(index)?.pop_front(),
+            Place::Heap => self.heap.pop().map(|Reverse(entry)| entry),
+        }
     }
 
     /// Takes the earliest entry if it is due.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<(TimerId, O)> {
-        if self.heap.peek()?.0.at > now {
+        let (entry, place) = self.earliest()?;
+        if entry.at > now {
             return None;
         }
-        let Reverse(entry) = self.heap.pop()?;
+        let entry = self.take(place)?;
         Some((entry.id, entry.owner))
     }
 
     /// The earliest deadline whose owner still wants it; those that nobody wants are dropped on the way.
     pub(crate) fn next(&mut self, wanted: impl Fn(TimerId, O) -> bool) -> Option<Instant> {
         loop {
-            let Reverse(entry) = self.heap.peek()?;
+            let (entry, place) = self.earliest()?;
             if wanted(entry.id, entry.owner) {
                 return Some(entry.at);
             }
-            self.heap.pop();
+            self.take(place);
         }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.heap.len()
+        self.heap.len() + self.lanes.iter().map(VecDeque::len).sum::<usize>()
     }
 }
 
@@ -178,6 +225,30 @@ mod tests {
             Some(start + Duration::from_secs(2))
         );
         assert_eq!(timers.len(), 1);
+    }
+
+    /// Against a sorted list, with more lengths than lanes.
+    #[test]
+    fn any_mixture_comes_out_in_order() {
+        let start = Instant::now();
+        let mut timers = Timers::new();
+        let mut expected = Vec::new();
+        for n in 0..5000_u64 {
+            let length = [200, 500, 5000, 32_000, 60_000, n * 7919 % 10_007][n as usize % 6];
+            let at = start + Duration::from_millis(n + length);
+            timers.arm(at, n);
+            expected.push((at, n));
+        }
+        assert!(!timers.heap.is_empty());
+        expected.sort();
+        let mut seen = Vec::new();
+        for (at, n) in &expected {
+            assert_eq!(timers.next(|_, _| true), Some(*at));
+            assert_eq!(timers.pop_due(*at - Duration::from_nanos(1)), None);
+            seen.push((*at, timers.pop_due(*at).unwrap().1));
+            assert_eq!(seen.last(), Some(&(*at, *n)));
+        }
+        assert_eq!(timers.len(), 0);
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! What happens inside a call: re-INVITE both ways, glare, crossing BYEs, INFO, probes and routes.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod ua_net;
 
@@ -46,7 +47,10 @@ fn a_reinvite_from_either_side() {
             .unwrap();
         assert!(matches!(reinvite_answered(&mut world, from), Ok(200)));
         world.wait(to, |event| match event {
-            Event::ReinviteAcknowledged { body, .. } => Some(assert!(body.is_empty())),
+            Event::ReinviteAcknowledged { body, .. } => {
+                assert!(body.is_empty());
+                Some(())
+            }
             _ => None,
         });
     }
@@ -78,7 +82,10 @@ fn a_reinvite_without_an_offer_is_answered_in_the_ack() {
         .ack(now, caller, Some(Body::sdp(ANSWER)))
         .unwrap();
     world.wait(1, |event| match event {
-        Event::ReinviteAcknowledged { body, .. } => Some(assert_eq!(body, ANSWER)),
+        Event::ReinviteAcknowledged { body, .. } => {
+            assert_eq!(body, ANSWER);
+            Some(())
+        }
         _ => None,
     });
     assert_eq!(world.count("ACK"), 2);
@@ -289,7 +296,10 @@ fn info_both_ways_and_to_a_peer_that_has_no_such_call() {
         let body = Body::new("application/dtmf-relay", "Signal=5\r\nDuration=160\r\n");
         world.ua(from).info(now, id, body).unwrap();
         world.wait(to, |event| match event {
-            Event::Info { request, .. } => Some(assert!(request.body.starts_with(b"Signal=5"))),
+            Event::Info { request, .. } => {
+                assert!(request.body.starts_with(b"Signal=5"));
+                Some(())
+            }
             _ => None,
         });
         world.wait(from, |event| match event {

@@ -1,4 +1,5 @@
 //! Calls on a network that loses, doubles and reorders, and peers that fall silent.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod ua_net;
 

@@ -1,4 +1,5 @@
 //! 60,000 mutated messages into a user agent with live calls: no panic, no growth, and the calls go on.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod ua_net;
 

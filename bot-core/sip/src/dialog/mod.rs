@@ -154,7 +154,7 @@ impl Dialog {
     }
 
     fn hop(&self, uri: &Uri, routes: &[Bytes], is_live: bool) -> Target {
-        let first = routes.first().and_then(|route| route::route_uri(route));
+        let first = routes.first().and_then(route::route_uri);
         let strict = self
             .routes
             .first()

@@ -250,10 +250,10 @@ impl Session {
                 });
                 self.judge(core, now, &result);
             }
-            ClientUse::Probe(invite) if self.phase != Phase::Closing => {
-                if !self.judge(core, now, &result) {
-                    core.event(Event::ProbeAnswered { invite });
-                }
+            ClientUse::Probe(invite)
+                if self.phase != Phase::Closing && !self.judge(core, now, &result) =>
+            {
+                core.event(Event::ProbeAnswered { invite });
             }
             _ => {}
         }

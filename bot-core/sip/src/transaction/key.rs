@@ -1,11 +1,13 @@
 //! Compact keys for transactions and dialogs.
 //!
-//! Texts that a peer chose (branch, Call-ID, tags) are hashed with two secret 64-bit keys into one
-//! 128-bit number. Tables then hold 16 bytes instead of several strings, and nobody can make two
-//! different texts meet, because the hash keys are secret and new in every process.
+//! Texts that a peer chose (branch, Call-ID, tags) are hashed behind two secret numbers into one 128-bit
+//! number. Tables then hold 16 bytes instead of several strings, and nobody can make two different texts
+//! meet, because the secrets come from the same generator as our tags: unknown to a peer, and yet the same
+//! in every run from the same seed.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
+use std::hash::{DefaultHasher, Hasher};
+
+use crate::ids::Ids;
 
 /// A transaction or a dialog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,13 +40,20 @@ impl Hasher for KeyHasher {
 }
 
 /// Makes keys.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct KeyMaker {
-    low: RandomState,
-    high: RandomState,
+    low: u64,
+    high: u64,
 }
 
 impl KeyMaker {
+    pub(crate) fn new(ids: &mut Ids) -> Self {
+        KeyMaker {
+            low: ids.number(),
+            high: ids.number(),
+        }
+    }
+
     /// A client transaction: our branch and the method (RFC 3261 section 17.1.3).
     pub(crate) fn client(&self, branch: &str, method: &str) -> Key {
         self.make(&["c", branch, method])
@@ -102,28 +111,41 @@ impl KeyMaker {
     }
 
     fn make(&self, parts: &[&str]) -> Key {
-        let (mut low, mut high) = (self.low.build_hasher(), self.high.build_hasher());
+        let mut hashers = self.hashers();
         for part in parts {
-            feed(&mut low, &mut high, part.as_bytes());
+            feed(&mut hashers, part.as_bytes());
         }
-        Key(u128::from(high.finish()) << 64 | u128::from(low.finish()))
+        finish(&hashers)
     }
 
     fn make_bytes(&self, parts: &[&[u8]]) -> Key {
-        let (mut low, mut high) = (self.low.build_hasher(), self.high.build_hasher());
+        let mut hashers = self.hashers();
         for part in parts {
-            feed(&mut low, &mut high, part);
+            feed(&mut hashers, part);
         }
-        Key(u128::from(high.finish()) << 64 | u128::from(low.finish()))
+        finish(&hashers)
+    }
+
+    fn hashers(&self) -> [DefaultHasher; 2] {
+        [self.low, self.high].map(|secret| {
+            let mut hasher = DefaultHasher::new();
+            hasher.write_u64(secret);
+            hasher
+        })
     }
 }
 
+fn finish(hashers: &[DefaultHasher; 2]) -> Key {
+    let [low, high] = hashers;
+    Key(u128::from(high.finish()) << 64 | u128::from(low.finish()))
+}
+
 /// The separator keeps ("ab", "c") and ("a", "bc") apart: 0xff is in no UTF-8 text.
-fn feed(low: &mut impl Hasher, high: &mut impl Hasher, part: &[u8]) {
-    low.write(part);
-    low.write_u8(0xff);
-    high.write(part);
-    high.write_u8(0xff);
+fn feed(hashers: &mut [DefaultHasher; 2], part: &[u8]) {
+    for hasher in hashers {
+        hasher.write(part);
+        hasher.write_u8(0xff);
+    }
 }
 
 #[cfg(test)]
@@ -132,7 +154,7 @@ mod tests {
 
     #[test]
     fn parts_do_not_run_together() {
-        let keys = KeyMaker::default();
+        let keys = KeyMaker::new(&mut Ids::from_seed(1));
         assert_eq!(keys.dialog("a", "b", "c"), keys.dialog("a", "b", "c"));
         assert_ne!(keys.dialog("ab", "", "c"), keys.dialog("a", "b", "c"));
         assert_ne!(keys.client("x", "INVITE"), keys.client("x", "CANCEL"));

@@ -69,7 +69,7 @@ pub struct Invite {
     pub call_id: Option<String>,
     /// The user part of our Contact.
     pub contact_user: Option<String>,
-    /// More headers, written as given.
+    /// More headers, written as given; not those that every request or every INVITE has.
     pub headers: Vec<Header>,
     /// The offer. Without one the answerer offers, and [`UserAgent::ack`](super::UserAgent::ack) carries our answer.
     pub body: Option<Body>,

@@ -31,7 +31,7 @@ pub struct Config {
     pub max_calls: usize,
     /// The Retry-After of those 503; default 5 s.
     pub retry_after: Duration,
-    /// How many addresses a redirected INVITE tries at most; default 5.
+    /// How many addresses a redirected INVITE tries beside the first; default 5.
     pub max_redirects: usize,
     /// Whether a request that arrives with Max-Forwards 0 is refused with 483. Default no: RFC 4475 section
     /// 3.3.11 has an endpoint process it; set it where calls are bridged onwards.

@@ -60,12 +60,12 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(config: Config, ids: Ids) -> Self {
+    pub(crate) fn new(config: Config, mut ids: Ids) -> Self {
         let allow: Vec<&str> = config.allow.iter().map(|method| method.as_str()).collect();
         Core {
             timings: config.timings(),
+            keys: KeyMaker::new(&mut ids),
             ids,
-            keys: KeyMaker::default(),
             out: VecDeque::new(),
             timers: Timers::new(),
             clients: Slab::new(),

@@ -229,7 +229,10 @@ impl UserAgent {
         }
         Ok(())
     }
-    /// Sends an INVITE.
+    /// Sends an INVITE. [`Event::Progress`], then [`Event::Accepted`] or [`Event::Rejected`] follow.
+    ///
+    /// It goes where `target` says and by that transport, whatever its size: RFC 3261 section 18.1.1 asks for a
+    /// stream beyond 1,300 bytes, which the shell decides when it makes the target.
     ///
     /// # Errors
     /// When a limit is reached or a text cannot be written.

@@ -1,6 +1,11 @@
 //! User agents, a clock that the test moves, and a network between them that loses, doubles and reorders by
 //! seed. Nothing here waits.
-#![allow(dead_code, unreachable_pub, clippy::disallowed_methods)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::disallowed_methods,
+    clippy::unwrap_used
+)]
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
