@@ -50,6 +50,11 @@ impl DigitBuffer {
         }
     }
 
+    /// Whether the next digit may be one that is dropped.
+    pub(crate) fn swallows(&self) -> bool {
+        !self.swallow.is_empty()
+    }
+
     pub(crate) fn release(&mut self, at: Instant) {
         self.pressed = false;
         self.released_at = Some(at);

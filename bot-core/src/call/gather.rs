@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::playback::{Play, PlayEnd, Playback};
+use super::playback::{Play, PlayEnd};
 use super::{HangupCause, Shared};
 use crate::error::{Error, Result};
 use crate::sound::Sound;
@@ -175,7 +175,7 @@ impl Gather {
             }
             tries += 1;
             if let Some(sound) = &self.invalid_prompt {
-                self.play(sound).await?.finished().await?;
+                self.prompted(sound).await?;
             }
         }
     }
@@ -232,16 +232,7 @@ impl Gather {
     /// ends them at once, also one that was pressed before.
     async fn play_prompts(&self) -> Result<Instant> {
         for sound in &self.prompts {
-            if self.interrupted() {
-                break;
-            }
-            let mut playback = self.play(sound).await?;
-            // A digit may have come while the prompt was on its way to the media thread.
-            if self.interrupted() {
-                playback.stop().await?;
-                break;
-            }
-            if let PlayEnd::Digit { .. } = playback.finished().await? {
+            if self.interrupted() || self.prompted(sound).await? {
                 break;
             }
         }
@@ -252,12 +243,26 @@ impl Gather {
         self.barge_in && !self.call.lock().digits.is_empty()
     }
 
-    async fn play(&self, sound: &Sound) -> Result<Playback> {
+    /// Plays one prompt; says whether a digit ended it.
+    async fn prompted(&self, sound: &Sound) -> Result<bool> {
         let play = Play::new(self.call.clone(), sound.clone());
-        if self.barge_in {
-            play.stop_on_digit().start().await
-        } else {
-            play.start().await
+        // The media thread stops at any digit, within the frame. It does not
+        // know the finishing digit that still belongs to the last number and
+        // must not cut this prompt, so while that is awaited we stop it here.
+        let at_once = self.barge_in && !self.call.lock().digits.swallows();
+        let play = if at_once { play.stop_on_digit() } else { play };
+        let mut playback = play.start().await?;
+        loop {
+            let changed = self.call.changed();
+            if self.interrupted() {
+                playback.stop().await?;
+                return Ok(true);
+            }
+            tokio::select! {
+                biased;
+                end = playback.finished() => return Ok(matches!(end?, PlayEnd::Digit { .. })),
+                () = changed => {}
+            }
         }
     }
 
