@@ -25,6 +25,7 @@ pub mod resample;
 pub mod rtp;
 pub mod sdp;
 pub mod session;
+mod stretch;
 pub mod tone;
 
 /// The time, as told by whoever drives the crate.

@@ -1,5 +1,7 @@
 //! Audio files of every kind that the player promises to read, and of every kind that it must refuse in words.
 
+#![allow(clippy::unwrap_used)] // A test may: what fails there is the test.
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -83,6 +83,14 @@ impl Codec {
         }
     }
 
+    /// How many samples at [`Codec::audio_rate`] a payload of so many bytes decodes to.
+    #[must_use]
+    pub const fn samples_in(self, payload_bytes: usize) -> u32 {
+        match self {
+            Codec::Pcmu | Codec::Pcma => payload_bytes as u32,
+        }
+    }
+
     /// A new encoder, one for each stream that is sent.
     #[must_use]
     pub fn encoder(self) -> Box<dyn Encoder> {
