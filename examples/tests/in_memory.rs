@@ -1,0 +1,253 @@
+//! Runs the bot of each example over the in-memory network in paused time, and checks what its caller hears.
+
+mod support;
+
+/// The examples' own files; their `main` is not wanted here.
+macro_rules! examples {
+    ($($name:ident = $file:literal;)*) => {
+        $(#[path = $file] #[allow(dead_code, unreachable_pub)] mod $name;)*
+    };
+}
+
+examples! {
+    echo = "../01_echo.rs";
+    answer_and_play = "../02_answer_and_play.rs";
+    pin_check = "../03_pin_check.rs";
+    record_message = "../04_record_message.rs";
+    router = "../05_router.rs";
+    dial_and_listen = "../06_dial_and_listen.rs";
+    raw_audio = "../07_raw_audio.rs";
+    in_memory_test = "../08_in_memory_test.rs";
+    early_media = "../09_early_media.rs";
+}
+
+use std::time::Duration;
+
+use callbot_core::analysis::component_dbov;
+use callbot_core::{CallEvent, Cause, Error, Party, Result, Tone, answer_with};
+use callbot_media_files as sounds;
+use support::{Ear, Heard, RATE, Stage, folder, only_file, secs, sound};
+
+fn tone(frequency: f64) -> Tone {
+    Tone::new(&[frequency]).level(-20.0).lasting(secs(1.0))
+}
+
+#[tokio::test(start_paused = true)]
+async fn example_01_says_back_what_it_hears() -> Result<()> {
+    let stage = Stage::new(echo::service()).await;
+    let call = stage.dial("echo").await?;
+    let ear = Ear::on(&call);
+    call.play(tone(440.0)).await?;
+    tokio::time::sleep(secs(0.5)).await;
+    call.hangup().await?;
+    ear.heard().await.assert_tone(440.0, 1_000, -20.0);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn example_02_rings_plays_and_hangs_up() -> Result<()> {
+    let stage = Stage::new(|| answer_and_play::Announcer {
+        announcement: answer_and_play::welcome(),
+    })
+    .await;
+    let ringing = stage.dial("news").start().await?;
+    let mut events = ringing.events();
+    let call = ringing.answered().await?;
+    assert_eq!(
+        events.recv().await.ok(),
+        Some(CallEvent::Progress { status: 180 })
+    );
+    let ear = Ear::on(&call);
+    let cause = call.ended().await;
+    assert_eq!(
+        (cause.cause(), cause.by()),
+        (Cause::NormalClearing, Party::Remote)
+    );
+    let heard = ear.heard().await;
+    heard.assert_prompt(sounds::WELCOME);
+    // What the jitter buffer still holds when the BYE comes is not heard.
+    heard.last(secs(0.6)).assert_tone(1_000.0, 370, -20.0);
+    Ok(())
+}
+
+async fn pin(name: &str, presses: &[(Duration, &str)]) -> Result<(Heard, std::path::PathBuf)> {
+    let folder = folder(name);
+    let recordings = folder.display().to_string();
+    let stage = Stage::new(move || pin_check::PinCheck {
+        recordings: recordings.clone(),
+    })
+    .await;
+    let call = stage.dial("pin").await?;
+    let ear = Ear::on(&call);
+    for (after, digits) in presses {
+        tokio::time::sleep(*after).await;
+        call.send_dtmf(*digits).await?;
+    }
+    call.ended().await;
+    Ok((ear.heard().await, only_file(&folder)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn example_03_lets_the_right_pin_in_and_records() -> Result<()> {
+    let (heard, recording) = pin("pin-right", &[(secs(1.0), "1234#")]).await?;
+    heard.assert_prompt(sounds::OK);
+    heard.assert_no_prompt(sounds::TOO_MANY_TRIES);
+    // The digits came during the prompt and stopped it.
+    heard.assert_no_prompt(sounds::ENTER_PIN);
+    Heard::channel(&recording, 1).assert_prompt(sounds::OK);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn example_03_gives_three_tries() -> Result<()> {
+    // Each comes while the prompt is asking again.
+    let presses = ["1111#", "2222#", "33#"].map(|digits| (secs(2.5), digits));
+    let (heard, _) = pin("pin-wrong", &presses).await?;
+    heard.assert_prompt(sounds::WRONG_PIN);
+    heard.assert_prompt(sounds::TOO_MANY_TRIES);
+    heard.assert_no_prompt(sounds::OK);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn example_04_records_a_message_and_plays_it_back() -> Result<()> {
+    let folder = folder("message");
+    let messages = folder.display().to_string();
+    let stage = Stage::new(move || record_message::AnsweringMachine {
+        messages: messages.clone(),
+    })
+    .await;
+    let call = stage.dial("mailbox").await?;
+    let ear = Ear::on(&call);
+    // Until after the beep.
+    tokio::time::sleep(secs(4.2)).await;
+    call.play(sound("caller-message")).await?;
+    call.send_dtmf("#").await?;
+    call.ended().await;
+    let heard = ear.heard().await;
+    heard.assert_prompt(sounds::YOU_SAID);
+    heard.assert_prompt(sounds::CALLER_MESSAGE);
+    heard.assert_prompt(sounds::THANK_YOU);
+    Heard::channel(&only_file(&folder), 0).assert_prompt(sounds::CALLER_MESSAGE);
+    Ok(())
+}
+
+/// The status with which a call is refused.
+fn refusal<T>(result: Result<T>) -> Option<u16> {
+    match result {
+        Err(Error::HungUp(cause)) => cause.status(),
+        _ => None,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn example_05_routes_by_number_and_header() -> Result<()> {
+    let stage = Stage::new(router::service()).await;
+
+    let call = stage.dial("600").await?;
+    let ear = Ear::on(&call);
+    call.play(tone(600.0)).await?;
+    tokio::time::sleep(secs(0.5)).await;
+    call.hangup().await?;
+    ear.heard().await.assert_tone(600.0, 1_000, -20.0);
+
+    assert_eq!(refusal(stage.dial("742").await), Some(486));
+    let closed = stage.dial("1").header("X-Office", "closed");
+    assert_eq!(refusal(closed.follow_redirects(false).await), Some(302));
+
+    for (from, words) in [
+        ("sip:alice@home", sounds::WELCOME),
+        ("sip:bob@home", sounds::PLEASE_HOLD),
+    ] {
+        let call = stage.dial("1").from(from).await?;
+        let ear = Ear::on(&call);
+        call.ended().await;
+        ear.heard().await.assert_prompt(words);
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn example_06_hears_a_tone_and_presses_digits() -> Result<()> {
+    let (pressed, mut digits) = tokio::sync::mpsc::unbounded_channel();
+    let stage = Stage::new(answer_with(move |call| {
+        let pressed = pressed.clone();
+        async move {
+            let call = call.answer().await?;
+            let _tone = call.play(tone(425.0)).looped().start().await?;
+            call.ended().await;
+            let _ = pressed.send(call.digits_received());
+            Ok(())
+        }
+    }))
+    .await;
+    let heard = dial_and_listen::visit(&stage.caller, "sip:tone@10.0.0.1", "12w#").await?;
+    let heard = Heard(heard.samples);
+    assert_eq!(heard.0.len(), 2 * RATE as usize);
+    heard.assert_tone(425.0, 1_950, -20.0);
+    assert_eq!(digits.recv().await.as_deref(), Some("12#"));
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn example_07_answers_with_a_shifted_voice() -> Result<()> {
+    let stage = Stage::new(raw_audio::Robot::default).await;
+    let call = stage.dial("robot").await?;
+    let ear = Ear::on(&call);
+    call.play(tone(1_000.0)).await?;
+    tokio::time::sleep(secs(0.5)).await;
+    call.hangup().await?;
+    let heard = ear.heard().await;
+    // Ring modulation halves the amplitude (6 dB) and leaves nothing of the tone itself.
+    heard.assert_tone(800.0, 1_000, -26.0);
+    let voice = &heard.0[RATE as usize / 2..RATE as usize];
+    let level = |frequency| component_dbov(voice, RATE, frequency);
+    assert!((level(1_200.0) + 26.0).abs() < 1.0, "{}", level(1_200.0));
+    assert!(level(1_000.0) < -50.0, "{}", level(1_000.0));
+    assert_eq!(raw_audio::meter(-30.0), "##########            -30.0 dBov");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn example_08_is_the_same_each_time() -> Result<()> {
+    let first = in_memory_test::ten_minutes(7).await?;
+    assert!(first.call > Duration::from_secs(600));
+    for message in ["INVITE", "200 OK", "ACK", "BYE"] {
+        assert!(first.ladder.contains(message), "{}", first.ladder);
+    }
+    Ok(())
+}
+
+#[test]
+fn example_08_gives_one_ladder_for_one_seed() -> std::io::Result<()> {
+    let ladder = |seed| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()?;
+        let run = runtime.block_on(in_memory_test::ten_minutes(seed));
+        run.map(|run| run.ladder).map_err(std::io::Error::other)
+    };
+    assert_eq!(ladder(7)?, ladder(7)?);
+    assert_ne!(ladder(7)?, ladder(8)?);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn example_09_speaks_before_it_refuses() -> Result<()> {
+    let folder = folder("early");
+    let stage = Stage::new(early_media::Doorkeeper::default).await;
+    let ringing = stage.dial("closed").start().await?;
+    assert_eq!(ringing.ringing().await?, 183);
+    let file = folder.join("early.wav").display().to_string();
+    let recording = ringing.record(file).start().await?;
+    assert_eq!(refusal(ringing.answered().await), Some(480));
+    let path = recording.stop().await?.path;
+    Heard::channel(&path, 0).assert_prompt(sounds::LINES_CLOSED);
+
+    let call = stage.dial("open").await?;
+    let ear = Ear::on(&call);
+    call.ended().await;
+    ear.heard().await.assert_prompt(sounds::WELCOME);
+    Ok(())
+}
