@@ -4,8 +4,13 @@
 
 mod session_support;
 
+use std::time::Duration;
+
+use callbot_media::analysis::measure_tone;
+use callbot_media::player::Playback;
 use callbot_media::session::Command;
-use session_support::{A, B, Call, Packet, Random, address};
+use callbot_media::tone::Tone;
+use session_support::{A, B, Call, Packet, Random, Tape, address, record};
 
 fn damage(random: &mut Random, bytes: &mut Vec<u8>) {
     for _ in 0..=random.below(5) {
@@ -62,6 +67,21 @@ fn the_call_goes_on() {
     let after = (call.a.session.statistics(), call.b.session.statistics());
     assert_eq!(after.0.packets_received - before.0.packets_received, 100);
     assert_eq!(after.1.packets_received - before.1.packets_received, 100);
+    // And what is said is heard, whole.
+    let tape = Tape::default();
+    call.b(record(1, &tape));
+    let tone = Tone::new(&[700.0]).lasting(Duration::from_secs(2));
+    call.a(Command::Play {
+        id: 1,
+        playback: Playback::tone(tone),
+        stop_on_digit: false,
+    });
+    call.run(3000);
+    let heard = measure_tone(&tape.caller(), 8000, 700.0).unwrap();
+    assert!(
+        heard.gaps.is_empty() && heard.span.length.as_millis().abs_diff(2000) < 100,
+        "{heard:?}"
+    );
     assert_eq!(after.1.remote, Some(address(A)));
     assert_eq!(after.0.remote, Some(address(B)));
 }

@@ -7,7 +7,7 @@ mod session_support;
 use std::time::Duration;
 
 use callbot_media::dtmf::Digit;
-use callbot_media::sdp::Capabilities;
+use callbot_media::sdp::{Capabilities, Direction, Negotiated};
 use callbot_media::session::{Command, MediaEvent, MediaSession, SessionConfig};
 use session_support::{
     B, Call, Impairment, Packet, address, after, agreed, events, rtp, send_digits, start,
@@ -170,6 +170,24 @@ fn pauses_are_kept_between_digits() {
         .collect();
     assert_eq!(at.len(), 3);
     assert_eq!((at[1] - at[0], at[2] - at[1]), (700, 1200));
+}
+
+#[test]
+fn a_hold_in_the_middle_of_a_key_makes_no_second_one_of_it() {
+    let mut call = Call::new(12);
+    call.a(send_digits("123", 200, 100));
+    call.run(380);
+    let negotiated = call.a.session.negotiated().unwrap().clone();
+    let held = Negotiated {
+        direction: Direction::RecvOnly,
+        ..negotiated.clone()
+    };
+    call.a.session.apply(call.now, &held);
+    call.run(5_000);
+    assert_eq!(call.b.digits(), "12", "the third one waits");
+    call.a.session.apply(call.now, &negotiated);
+    call.run(1_000);
+    assert_eq!(call.b.digits(), "123");
 }
 
 #[test]

@@ -94,6 +94,16 @@ impl DtmfSender {
         matches!(self.state, State::Tone { .. } | State::Ending { .. })
     }
 
+    /// Takes the key that is held as pressed, and goes on with its gap: nothing can be sent for a while, and its packets
+    /// would read as a new press when they went on later.
+    pub fn interrupt(&mut self) {
+        if self.is_in_press() {
+            self.state = State::Waiting {
+                left_ms: self.gap_ms,
+            };
+        }
+    }
+
     /// Leaves out every press that has not begun; `false` when there was none.
     pub fn give_up_rest(&mut self) -> bool {
         let left_out = !self.presses.is_empty();

@@ -68,6 +68,13 @@ impl PressQueue {
         None
     }
 
+    /// Nothing can be sent for a while.
+    pub(super) fn interrupt(&mut self) {
+        if let Some(row) = self.rows.front_mut() {
+            row.sender.interrupt();
+        }
+    }
+
     /// The peer takes no events: gives up everything that waits.
     pub(super) fn unsupported(&mut self, events: &mut EventQueue) {
         for row in self.rows.drain(..) {

@@ -107,6 +107,7 @@ impl MediaSession {
         } else {
             stream.sending = false;
             stream.packer.clear();
+            self.presses.interrupt();
         }
         stream.leg.end_frame(now.instant, timestamp, length);
     }
