@@ -83,7 +83,9 @@ impl Sound {
             Source::Memory(name, bytes) => {
                 let (name, bytes) = (*name, *bytes);
                 let key = Key::Memory(bytes.as_ptr() as usize, bytes.len());
-                let prompt = cache.get(key, move || decode_memory(name, bytes)).await?;
+                let prompt = cache
+                    .get(key, how.rate, move || decode_memory(name, bytes))
+                    .await?;
                 Player::prompt(prompt)
             }
             Source::File(path) => {
@@ -95,7 +97,7 @@ impl Sound {
                 if streamed {
                     return file_stream::open(path, how).await;
                 }
-                let prompt = cache.get(key, move || decode_file(&path)).await?;
+                let prompt = cache.get(key, how.rate, move || decode_file(&path)).await?;
                 Player::prompt(prompt)
             }
         };
@@ -187,14 +189,22 @@ impl SoundCache {
     async fn get(
         &self,
         key: Key,
+        rate: u32,
         decode: impl FnOnce() -> Result<Prompt> + Send + 'static,
     ) -> Result<Prompt> {
         if let Some((prompt, _)) = self.lock().prompts.get(&key) {
             return Ok(prompt.clone());
         }
-        let prompt = blocking(decode).await?;
-        // Samples and one encoded copy.
-        let size = (prompt.duration().as_secs_f64() * 48_000.0) as usize;
+        let prompt = blocking(move || {
+            let prompt = decode()?;
+            // Resampled here, where waiting is allowed, and not on the media thread.
+            drop(prompt.pcm(rate));
+            Ok(prompt)
+        })
+        .await?;
+        // Samples as they were decoded, resampled, and encoded once.
+        let second = 2 * (prompt.rate() + rate) + rate;
+        let size = (prompt.duration().as_secs_f64() * f64::from(second)) as usize;
         let mut inner = self.lock();
         if let Some((_, (_, old))) = inner.prompts.push(key, (prompt.clone(), size)) {
             inner.bytes = inner.bytes.saturating_sub(old);

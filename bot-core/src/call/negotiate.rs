@@ -16,6 +16,8 @@ pub(crate) struct Negotiation {
     current: Option<Negotiated>,
     /// An offer of ours that waits for its answer.
     offered: bool,
+    /// The direction before that offer, should it be refused.
+    before: Direction,
 }
 
 /// What media the endpoint takes part in.
@@ -36,11 +38,13 @@ impl Negotiation {
             negotiator: Negotiator::new(capabilities, local, session_id),
             current: None,
             offered: false,
+            before: Direction::SendRecv,
         }
     }
 
     pub(crate) fn offer(&mut self, direction: Direction) -> Bytes {
         self.offered = true;
+        self.before = self.negotiator.direction();
         self.negotiator.offer(direction).into()
     }
 
@@ -65,6 +69,13 @@ impl Negotiation {
                     self.current = Some(negotiated.clone());
                 }),
         )
+    }
+
+    /// The far end refused our offer: what was agreed before stays.
+    pub(crate) fn refused(&mut self) {
+        if std::mem::take(&mut self.offered) {
+            self.negotiator.set_direction(self.before);
+        }
     }
 
     /// An early answer (in a 18x) leaves the offer open: a fork may answer again.

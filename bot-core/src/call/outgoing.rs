@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast;
+use tokio::time::Instant;
 
 use super::recording::Record;
 use super::{Call, CallEvent, CallMonitor, Guard, HangupCause, Phase, Shared};
@@ -94,7 +95,7 @@ impl Dial {
         self
     }
 
-    /// Gives up when there is no answer in this time; for as long as it rings
+    /// Gives up when there is no answer in this time from the INVITE on; for as long as it rings
     /// (3 minutes at most) by default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -112,7 +113,9 @@ impl Dial {
         Ok(OutgoingCall {
             shared,
             guard,
-            timeout: self.timeout,
+            give_up: self
+                .timeout
+                .map(|timeout| (Instant::now() + timeout, timeout)),
         })
     }
 }
@@ -132,7 +135,8 @@ impl IntoFuture for Dial {
 pub struct OutgoingCall {
     shared: Arc<Shared>,
     guard: Arc<Guard>,
-    timeout: Option<Duration>,
+    /// When to give up, and after how long that is.
+    give_up: Option<(Instant, Duration)>,
 }
 
 impl OutgoingCall {
@@ -181,9 +185,9 @@ impl OutgoingCall {
                 _ => Ok(()),
             }
         };
-        match self.timeout {
+        match self.give_up {
             None => wait.await?,
-            Some(timeout) => match tokio::time::timeout(timeout, wait).await {
+            Some((at, timeout)) => match tokio::time::timeout_at(at, wait).await {
                 Ok(result) => result?,
                 Err(_) => {
                     return Err(Error::HungUp(HangupCause::new(

@@ -406,6 +406,11 @@ impl Shared {
                 None
             }
             Signal::ReofferAnswered(result) => {
+                if result.is_err()
+                    && let Some(negotiation) = &mut self.lock().negotiation
+                {
+                    negotiation.refused();
+                }
                 let result = result.and_then(|body| self.take_answer(&body, false));
                 if let Some(waiting) = self.lock().reoffer.take() {
                     let _ = waiting.send(result.map_err(Error::Media));
