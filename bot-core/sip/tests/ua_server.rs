@@ -124,8 +124,11 @@ fn other_refusals() {
     assert_eq!(ask(Config::default(), &doubled).status.0, 400);
     let version = request("INVITE", "x", "").replacen("SIP/2.0", "SIP/7.0", 1);
     assert_eq!(ask(Config::default(), &version).status.0, 505);
-    let no_contact = request("INVITE", "x", "").replace("Contact: <sip:a@10.0.0.9>\r\n", "");
-    assert_eq!(ask(Config::default(), &no_contact).status.0, 400);
+    let bad_contact =
+        request("INVITE", "x", "").replace("Contact: <sip:a@10.0.0.9>", "Contact: <::>");
+    assert_eq!(ask(Config::default(), &bad_contact).status.0, 400);
+    let no_call_id = request("INVITE", "x", "").replace("Call-ID:", "Caul-ID:");
+    assert_eq!(ask(Config::default(), &no_call_id).status.0, 400);
 }
 
 #[test]
@@ -136,7 +139,7 @@ fn what_cannot_be_answered_is_dropped_in_silence() {
         "\r\n\r\n".to_owned(),
         "hello".to_owned(),
         request("INVITE", "x", "").replace("Via:", "Vie:"),
-        request("INVITE", "x", "").replace("Call-ID:", "Caul-ID:"),
+        request("INVITE", "x", "").replace("CSeq:", "Seq:"),
         request("ACK", "x", ""),
         request("ACK", "x", "Require: foo"),
         "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bKno\r\nCSeq: 1 INVITE\r\n\r\n"
@@ -251,6 +254,23 @@ fn an_old_peer_without_branches_is_served() {
         old(request("CANCEL", "y", "")).replace(";branch=z9hG4bKy", ""),
     );
     assert!(matches!(world.wait_ended(0), EndCause::Cancelled));
+}
+
+#[test]
+fn an_old_peer_without_contact_is_called_back_by_its_from() {
+    let mut world = alone(Config::default());
+    let text = request("INVITE", "x", "").replace("Contact: <sip:a@10.0.0.9>\r\n", "");
+    world.inject("10.0.0.9:31000", 0, text);
+    let id = world.wait_incoming(0);
+    let now = world.now;
+    world.ua(0).accept(now, id, Vec::new(), None).unwrap();
+    // No ACK: the BYE goes out after 32 s.
+    assert!(matches!(world.wait_ended(0), EndCause::AckTimeout));
+    let (bye, to) = world.last_sent("BYE");
+    assert_eq!(
+        (bye.uri.as_str(), to.as_str()),
+        ("sip:a@10.0.0.9", "10.0.0.9:31000")
+    );
 }
 
 #[test]

@@ -52,7 +52,8 @@ impl Dialog {
     /// The callee's side, made from the INVITE (section 12.1.1).
     ///
     /// # Errors
-    /// When From, To or Contact cannot be used.
+    /// When From, To or Contact cannot be used. A peer of RFC 2543 need not send a Contact: its From is the
+    /// address then (RFC 4475 section 3.4.1).
     pub(crate) fn from_request(
         request: &Request,
         local_tag: &str,
@@ -60,9 +61,10 @@ impl Dialog {
         peer: Peer,
     ) -> Result<Self, HeaderError> {
         let headers = &request.headers;
-        let contact = headers
-            .contact()
-            .ok_or(HeaderError::Missing(HeaderName::Contact))??;
+        let target = match headers.contact() {
+            Some(contact) => contact?.uri()?,
+            None => headers.from()?.uri()?,
+        };
         let value = |name: HeaderName| {
             headers
                 .first(&name)
@@ -77,7 +79,7 @@ impl Dialog {
             remote_tag: headers.from()?.tag().unwrap_or_default().into(),
             local_number: 0,
             remote_number: Some(headers.cseq()?.number),
-            target: contact.uri()?.without_headers(),
+            target: target.without_headers(),
             routes: record_routes(headers, false),
             peer,
         })

@@ -39,10 +39,9 @@ impl Peer {
             .and_then(|uri| uri.host_ip());
         let sent_by = first.and_then(|via| via.host.ip());
         // The usual sign of NAT: Via and Contact agree on an address that the packet did not come from.
-        let natted = direct
-            && sent_by.is_some()
-            && sent_by == contact_ip
-            && sent_by != Some(source.remote.ip());
+        let says_elsewhere =
+            sent_by.is_some() && sent_by == contact_ip && sent_by != Some(source.remote.ip());
+        let natted = direct && (says_elsewhere || request.headers.contact().is_none());
         Peer {
             protocol: source.protocol,
             flow: source.flow,

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Body, Protocol, UaError};
+use super::{Body, Protocol, Target, UaError};
 use crate::headers::{Header, HeaderName, Headers};
+use crate::message::{Method, Request};
 
 /// Our Contact towards a peer.
 pub(crate) fn contact_value(
@@ -77,4 +78,81 @@ pub(crate) fn clean_headers(headers: &[Header]) -> Result<(), UaError> {
 
 pub(crate) fn clean_body(body: Option<&Body>) -> Result<(), UaError> {
     body.map_or(Ok(()), |body| clean("content type", &body.content_type))
+}
+
+/// Our Via. rport asks for the answer at the port that we send from (RFC 3581).
+pub(crate) fn via_value(target: &Target, branch: &str) -> Bytes {
+    let mut text = String::with_capacity(80);
+    // Writing into a String cannot fail.
+    let _ = write!(
+        text,
+        "SIP/2.0/{} {};branch={branch}",
+        target.protocol.via_name(),
+        target.advertised
+    );
+    if !target.protocol.is_reliable() {
+        text.push_str(";rport");
+    }
+    Bytes::from(text)
+}
+
+/// A CSeq value.
+pub(crate) fn cseq_value(number: u32, method: &Method) -> Bytes {
+    let method = method.as_str();
+    let mut text = BytesMut::with_capacity(method.len() + 11);
+    let mut digits = [0_u8; 10];
+    let mut at = digits.len();
+    let mut rest = number;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    text.put_slice(&digits[at..]);
+    text.put_u8(b' ');
+    text.put_slice(method.as_bytes());
+    text.freeze()
+}
+
+/// An ACK or CANCEL that belongs to the transaction of `original`.
+pub(super) fn derive_request(
+    original: &Request,
+    method: Method,
+    number: u32,
+    to: Option<Bytes>,
+) -> Request {
+    let mut headers = Headers::with_capacity(10);
+    let mut top = true;
+    for header in original.headers.iter() {
+        match header.name {
+            HeaderName::Via if top => {
+                top = false;
+                headers.push_header(header.clone());
+            }
+            HeaderName::To => {
+                headers.push(
+                    HeaderName::To,
+                    to.clone().unwrap_or_else(|| header.value.clone()),
+                );
+            }
+            HeaderName::CSeq => headers.push(HeaderName::CSeq, cseq_value(number, &method)),
+            HeaderName::Route | HeaderName::MaxForwards | HeaderName::From | HeaderName::CallId => {
+                headers.push_header(header.clone());
+            }
+            // A proxy that challenged the INVITE may want to see the answer on its ACK too (section 22.3).
+            HeaderName::Authorization | HeaderName::ProxyAuthorization if method == Method::Ack => {
+                headers.push_header(header.clone());
+            }
+            _ => {}
+        }
+    }
+    Request {
+        method,
+        uri: original.uri.clone(),
+        headers,
+        body: Bytes::new(),
+    }
 }

@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
+use super::build::{derive_request, via_value};
 use super::core::{Armed, Core, Owner};
 use super::{InviteId, RegistrationId, RequestId, Source, Target};
 use crate::headers::{Header, HeaderName, Headers};
@@ -511,78 +512,5 @@ impl Core {
             .filter(|header| is_answer(&header.name))
             .cloned()
             .collect()
-    }
-}
-
-/// Our Via. rport asks for the answer at the port that we send from (RFC 3581).
-pub(crate) fn via_value(target: &Target, branch: &str) -> Bytes {
-    use std::fmt::Write as _;
-    let mut text = String::with_capacity(80);
-    // Writing into a String cannot fail.
-    let _ = write!(
-        text,
-        "SIP/2.0/{} {};branch={branch}",
-        target.protocol.via_name(),
-        target.advertised
-    );
-    if !target.protocol.is_reliable() {
-        text.push_str(";rport");
-    }
-    Bytes::from(text)
-}
-
-/// A CSeq value.
-pub(crate) fn cseq_value(number: u32, method: &Method) -> Bytes {
-    let method = method.as_str();
-    let mut text = BytesMut::with_capacity(method.len() + 11);
-    let mut digits = [0_u8; 10];
-    let mut at = digits.len();
-    let mut rest = number;
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    text.put_slice(&digits[at..]);
-    text.put_u8(b' ');
-    text.put_slice(method.as_bytes());
-    text.freeze()
-}
-
-/// An ACK or CANCEL that belongs to the transaction of `original`.
-fn derive_request(original: &Request, method: Method, number: u32, to: Option<Bytes>) -> Request {
-    let mut headers = Headers::with_capacity(10);
-    let mut top = true;
-    for header in original.headers.iter() {
-        match header.name {
-            HeaderName::Via if top => {
-                top = false;
-                headers.push_header(header.clone());
-            }
-            HeaderName::To => {
-                headers.push(
-                    HeaderName::To,
-                    to.clone().unwrap_or_else(|| header.value.clone()),
-                );
-            }
-            HeaderName::CSeq => headers.push(HeaderName::CSeq, cseq_value(number, &method)),
-            HeaderName::Route | HeaderName::MaxForwards | HeaderName::From | HeaderName::CallId => {
-                headers.push_header(header.clone());
-            }
-            // A proxy that challenged the INVITE may want to see the answer on its ACK too (section 22.3).
-            HeaderName::Authorization | HeaderName::ProxyAuthorization if method == Method::Ack => {
-                headers.push_header(header.clone());
-            }
-            _ => {}
-        }
-    }
-    Request {
-        method,
-        uri: original.uri.clone(),
-        headers,
-        body: Bytes::new(),
     }
 }

@@ -35,8 +35,10 @@ pub use config::{Config, Counts};
 pub use event::{EndCause, Event, Failure, Output, RegistrationState};
 
 pub(crate) use self::core::{Armed, Core, Owner, Table};
-pub(crate) use build::{clean, clean_body, clean_headers, contact_value, put_body};
-pub(crate) use clients::{ClientUse, cseq_value, via_value};
+pub(crate) use build::{
+    clean, clean_body, clean_headers, contact_value, cseq_value, put_body, via_value,
+};
+pub(crate) use clients::ClientUse;
 pub(crate) use servers::{ServerUse, with_tag};
 
 use crate::headers::Header;

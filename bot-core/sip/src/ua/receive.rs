@@ -71,15 +71,10 @@ impl UserAgent {
         }
     }
 
+    /// The client knows the answer by its Via and CSeq, so those are enough (RFC 4475 section 3.3.1).
     fn refuse_malformed(&mut self, source: &Source, mut request: Request, why: &str) {
-        let needed = [
-            HeaderName::From,
-            HeaderName::To,
-            HeaderName::CallId,
-            HeaderName::CSeq,
-        ];
         if request.headers.stamp_source(source.remote).is_err()
-            || needed.iter().any(|name| !request.headers.contains(name))
+            || !request.headers.contains(&HeaderName::CSeq)
         {
             return;
         }
