@@ -1,0 +1,225 @@
+//! Flags that the subcommands share, and how they are read.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use callbot_core::{Account, Codec, Endpoint, EndpointBuilder, Sound};
+use clap::{ArgAction, Args};
+
+use super::Misuse;
+
+/// Where calls come from and go to.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Network")]
+pub(crate) struct Network {
+    /// Listen here: udp://ADDRESS:PORT or tcp://ADDRESS:PORT; port 0 takes any. Repeatable.
+    #[arg(long, value_name = "URL")]
+    pub(crate) listen: Vec<String>,
+
+    /// Register this address, so that calls to it come here: sip:1000@pbx
+    #[arg(long, value_name = "SIP-URI")]
+    pub(crate) register: Option<String>,
+
+    /// The environment variable that holds the password
+    #[arg(long, value_name = "VAR")]
+    pub(crate) password_env: Option<String>,
+
+    /// The user name for the password, when it is not the user of --register
+    #[arg(long, value_name = "NAME")]
+    pub(crate) username: Option<String>,
+
+    /// Where to register, when it is not the host of --register
+    #[arg(long, value_name = "SIP-URI", requires = "register")]
+    pub(crate) registrar: Option<String>,
+
+    /// The ports for RTP
+    #[arg(long, value_name = "FIRST-LAST", default_value = "10000-20000", value_parser = ports)]
+    pub(crate) rtp_ports: RangeInclusive<u16>,
+
+    /// The codecs, best first
+    #[arg(
+        long,
+        value_name = "NAMES",
+        default_value = "pcmu,pcma",
+        value_delimiter = ','
+    )]
+    pub(crate) codecs: Vec<Codec>,
+
+    /// The IP address that peers are told, for a machine behind NAT [default: the route's]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) advertise: Option<IpAddr>,
+
+    /// Calls at once; more are refused with 503
+    #[arg(short = 'l', long, value_name = "N", default_value_t = 5000)]
+    pub(crate) max_calls: usize,
+}
+
+/// What is said, and how.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct Talk {
+    /// One line of JSON a call on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Log more: -v steps, -vv all, -vvv SIP messages too
+    #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet")]
+    pub(crate) verbose: u8,
+
+    /// Log errors only
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// What the commands share that serve calls until they are stopped.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Server {
+    #[command(flatten)]
+    pub(crate) network: Network,
+
+    /// When stopped, let calls that stand go on for this long before hanging up
+    #[arg(long, value_name = "SECS", default_value = "5", value_parser = seconds, help_heading = "Network")]
+    pub(crate) drain: Duration,
+
+    #[command(flatten)]
+    pub(crate) talk: Talk,
+}
+
+impl Network {
+    /// The endpoint that these flags describe.
+    pub(crate) fn endpoint(&self) -> Result<EndpointBuilder, Misuse> {
+        let mut builder = Endpoint::builder()
+            .rtp_ports(self.rtp_ports.clone())
+            .codecs(self.codecs.iter().copied())
+            .max_calls(self.max_calls);
+        for url in &self.listen {
+            builder = builder.listen(url);
+        }
+        if let Some(address) = self.advertise {
+            builder = builder.advertise(address);
+        }
+        let password = self.password()?;
+        if let Some(aor) = &self.register {
+            let mut account = Account::new(aor);
+            if let Some(password) = password {
+                account = account.password(password);
+            }
+            if let Some(username) = &self.username {
+                account = account.username(username);
+            }
+            if let Some(registrar) = &self.registrar {
+                account = account.registrar(registrar);
+            }
+            builder = builder.account(account);
+        }
+        Ok(builder)
+    }
+
+    /// The password, from where `--password-env` says.
+    pub(crate) fn password(&self) -> Result<Option<String>, Misuse> {
+        let Some(variable) = &self.password_env else {
+            return Ok(None);
+        };
+        match std::env::var(variable) {
+            Ok(password) => Ok(Some(password)),
+            Err(std::env::VarError::NotPresent) => Err(Misuse(format!(
+                "--password-env {variable}: there is no such environment variable; set it to the password"
+            ))),
+            Err(std::env::VarError::NotUnicode(_)) => Err(Misuse(format!(
+                "--password-env {variable}: the password is not UTF-8"
+            ))),
+        }
+    }
+}
+
+/// Reads a time in seconds, such as `2` or `0.5`.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let bad = || "give seconds, such as 10 or 0.5".to_owned();
+    let seconds: f64 = text.trim_end_matches('s').parse().map_err(|_| bad())?;
+    if !(0.0..=86_400.0).contains(&seconds) {
+        return Err("give 0 to 86400 seconds".to_owned());
+    }
+    Duration::try_from_secs_f64(seconds).map_err(|_| bad())
+}
+
+/// A time of which zero means never.
+pub(crate) fn unless_zero(time: Duration) -> Option<Duration> {
+    (!time.is_zero()).then_some(time)
+}
+
+/// Reads digits to press, as [`callbot_core::Call::send_dtmf`] takes them.
+pub(crate) fn digits(text: &str) -> Result<String, String> {
+    match text
+        .chars()
+        .find(|c| !"0123456789*#ABCDabcdwW".contains(*c))
+    {
+        None if text.is_empty() => Err("there is no digit in it".to_owned()),
+        None => Ok(text.to_ascii_uppercase_digits()),
+        Some(bad) => Err(format!(
+            "{bad:?} is no key: use 0-9 * # A-D, w for 0.5 s and W for 1 s"
+        )),
+    }
+}
+
+trait Digits {
+    /// Keys in capitals; `w` and `W` differ and stay.
+    fn to_ascii_uppercase_digits(&self) -> String;
+}
+
+impl Digits for str {
+    fn to_ascii_uppercase_digits(&self) -> String {
+        self.chars()
+            .map(|c| if c == 'w' { c } else { c.to_ascii_uppercase() })
+            .collect()
+    }
+}
+
+/// Reads a sound file at once, so that what is wrong with it is known before the first call.
+pub(crate) fn sound(flag: &str, path: &str) -> Result<Sound, Misuse> {
+    let sound = Sound::from(path);
+    match sound.check() {
+        Ok(_) => Ok(sound),
+        Err(error) => Err(Misuse(format!("{flag}: {error}"))),
+    }
+}
+
+fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let bad = || "give two ports, such as 10000-20000".to_owned();
+    let (first, last) = text.split_once('-').ok_or_else(bad)?;
+    let first: u16 = first.trim().parse().map_err(|_| bad())?;
+    let last: u16 = last.trim().parse().map_err(|_| bad())?;
+    if first == 0 || first >= last {
+        return Err(bad());
+    }
+    Ok(first..=last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_may_be_parts_and_never_negative() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(seconds("2s"), Ok(Duration::from_secs(2)));
+        for bad in ["", "x", "-1", "1e9", "NaN", "inf"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn port_ranges_have_two_ends_in_order() {
+        assert_eq!(ports("40000-40003"), Ok(40_000..=40_003));
+        for bad in ["", "40000", "5-4", "0-10", "1-99999", "a-b"] {
+            assert!(ports(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn digits_are_keys_and_pauses() {
+        assert_eq!(digits("1wW#a").as_deref(), Ok("1wW#A"));
+        assert!(digits("12 3").is_err_and(|why| why.contains("' '")));
+        assert!(digits("").is_err());
+    }
+}
