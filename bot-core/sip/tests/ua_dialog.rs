@@ -598,3 +598,157 @@ fn requests_over_a_broken_connection_go_to_the_address_again() {
     world.run(Duration::from_secs(40));
     world.assert_clean();
 }
+
+#[test]
+fn a_lost_491_is_sent_again_to_a_copy_of_the_reinvite() {
+    let mut world = World::new(21);
+    world.add("10.0.0.1:5060", Config::default());
+    let id = called(&mut world, "");
+    let tag = local_tag(&mut world, id);
+    let now = world.now;
+    world
+        .ua(0)
+        .reinvite(now, id, Some(Body::sdp(OFFER)))
+        .unwrap();
+    let theirs = inside("INVITE", 20, &tag, "re", "Contact: <sip:a@10.0.0.9>");
+    for _ in 0..2 {
+        world.inject(PEER, 0, theirs.clone());
+        assert_eq!(world.take_response().status.0, 491);
+    }
+    // Its ACK is absorbed, and the peer may try again when ours is done.
+    world.inject(PEER, 0, inside("ACK", 20, &tag, "re", ""));
+    let (ours, _) = world.last_sent("INVITE");
+    world.inject(
+        PEER,
+        0,
+        answer(&ours, 200, "", "Contact: <sip:a@10.0.0.9>", ANSWER),
+    );
+    assert!(matches!(reinvite_answered(&mut world, 0), Ok(200)));
+    world.inbox.clear();
+    world.inject(
+        PEER,
+        0,
+        inside("INVITE", 21, &tag, "re2", "Contact: <sip:a@10.0.0.9>"),
+    );
+    reinvite(&mut world, 0);
+    // While that waits, a third one is told to come back.
+    world.inject(
+        PEER,
+        0,
+        inside("INVITE", 22, &tag, "re3", "Contact: <sip:a@10.0.0.9>"),
+    );
+    let response = world.take_response();
+    assert_eq!(response.status.0, 500);
+    assert!(response.headers.contains(&HeaderName::RetryAfter));
+    // And it can be withdrawn.
+    world.inject(PEER, 0, inside("CANCEL", 21, &tag, "re2", ""));
+    assert_eq!(world.take_response().status.0, 200);
+    assert_eq!(world.take_response().status.0, 487);
+    world.wait(0, |event| {
+        matches!(event, Event::ReinviteCancelled { .. }).then_some(())
+    });
+}
+
+#[test]
+fn a_target_refresh_moves_the_peer() {
+    let mut world = World::new(22);
+    world.add("10.0.0.1:5060", Config::default());
+    let id = called(&mut world, "");
+    let tag = local_tag(&mut world, id);
+    world.inject(
+        PEER,
+        0,
+        inside("INVITE", 20, &tag, "re", "Contact: <sip:a@10.0.0.8:7777>"),
+    );
+    reinvite(&mut world, 0);
+    let now = world.now;
+    world
+        .ua(0)
+        .accept_reinvite(now, id, Some(Body::sdp(ANSWER)))
+        .unwrap();
+    world.inject(PEER, 0, inside("ACK", 20, &tag, "ack2", ""));
+    let now = world.now;
+    world
+        .ua(0)
+        .reinvite(now, id, Some(Body::sdp(OFFER)))
+        .unwrap();
+    let (ours, to) = world.last_sent("INVITE");
+    assert_eq!(
+        (ours.uri.as_str(), to.as_str()),
+        ("sip:a@10.0.0.8:7777", "10.0.0.8:7777")
+    );
+    world.inject(
+        PEER,
+        0,
+        answer(&ours, 200, "", "Contact: <sip:a@10.0.0.8:8888>", ANSWER),
+    );
+    let now = world.now;
+    world.ua(0).bye(now, id, Vec::new()).unwrap();
+    assert_eq!(world.last_sent("ACK").1, "10.0.0.8:8888");
+    assert_eq!(world.last_sent("BYE").1, "10.0.0.8:8888");
+}
+
+#[test]
+fn numbers_used_in_the_early_dialog_are_not_used_again() {
+    let mut world = World::new(23);
+    world.add("10.0.0.1:5060", Config::default());
+    let target = world.target(0, PEER, Protocol::Udp);
+    let mut invite = Invite::new(
+        target,
+        "sip:b@10.0.0.9".parse().unwrap(),
+        "<sip:a@example.org>",
+    );
+    invite.body = Some(Body::sdp(OFFER));
+    let now = world.now;
+    let id = world.ua(0).invite(now, invite).unwrap();
+    let request = world.take_request("INVITE");
+    world.inject(
+        PEER,
+        0,
+        answer(&request, 183, "t", "Contact: <sip:b@10.0.0.9>", ANSWER),
+    );
+    let now = world.now;
+    world
+        .ua(0)
+        .info(now, id, Body::new("application/dtmf", "1"))
+        .unwrap();
+    // The peer does not know INFO, and the call is not harmed.
+    let info = world.take_request("INFO");
+    assert_eq!(info.headers.get(&HeaderName::CSeq), Some("2 INFO"));
+    world.inject(PEER, 0, answer(&info, 481, "", "", ""));
+    world.inject(
+        PEER,
+        0,
+        answer(&request, 200, "t", "Contact: <sip:b@10.0.0.9>", ANSWER),
+    );
+    world.wait_accepted(0);
+    let now = world.now;
+    world.ua(0).bye(now, id, Vec::new()).unwrap();
+    let ack = world.last_sent("ACK").0;
+    let bye = world.last_sent("BYE").0;
+    assert_eq!(ack.headers.get(&HeaderName::CSeq), Some("1 ACK"));
+    assert_eq!(bye.headers.get(&HeaderName::CSeq), Some("3 BYE"));
+}
+
+#[test]
+fn a_reinvite_over_a_broken_connection_goes_to_the_address_again() {
+    let mut world = World::pair(24);
+    let invite = world.invite_over(0, 1, Protocol::Tcp);
+    let (caller, callee) = world.call_with(0, 1, invite);
+    world.filter = Some(Box::new(|_, _, text| !text.starts_with("INVITE")));
+    let now = world.now;
+    world
+        .ua(0)
+        .reinvite(now, caller, Some(Body::sdp(OFFER)))
+        .unwrap();
+    world.pump();
+    world.filter = None;
+    world.cut_connections();
+    reinvite(&mut world, 1);
+    let now = world.now;
+    world
+        .ua(1)
+        .accept_reinvite(now, callee, Some(Body::sdp(ANSWER)))
+        .unwrap();
+    assert!(matches!(reinvite_answered(&mut world, 0), Ok(200)));
+}

@@ -354,3 +354,39 @@ fn beyond_max_transactions_requests_get_503_but_calls_can_end() {
     assert!(matches!(world.wait_ended(1), EndCause::Bye { .. }));
     assert!(matches!(world.wait_ended(0), EndCause::LocalBye));
 }
+
+#[test]
+fn a_provisional_response_at_the_very_end_of_timer_f_changes_nothing() {
+    let mut world = World::new(11);
+    world.add("10.0.0.1:5060", Config::default());
+    let target = world.target(0, "10.0.0.9:5060", Protocol::Udp);
+    let options = OutOfDialog::new(
+        target,
+        callbot_sip::Method::Options,
+        "sip:10.0.0.9".parse().unwrap(),
+        "<sip:a@b>",
+    );
+    let now = world.now;
+    world.ua(0).request(now, options).unwrap();
+    let request = world.take_request("OPTIONS");
+    // Straight into the user agent, before it is told that the time has come.
+    let end = world.start + secs(32);
+    let source = Source {
+        protocol: Protocol::Udp,
+        local: world.nodes[0].address,
+        remote: "10.0.0.9:5060".parse().unwrap(),
+        flow: None,
+        advertised: world.nodes[0].address,
+    };
+    let trying = ua_net::answer(&request, 100, "", "", "");
+    world.ua(0).receive_datagram(end, &source, trying.into());
+    world.ua(0).handle_timeout(end);
+    let why = world.wait(0, |event| match event {
+        Event::Response {
+            result: Err(why), ..
+        } => Some(why.clone()),
+        _ => None,
+    });
+    assert!(matches!(why, Failure::Timeout));
+    world.assert_clean();
+}

@@ -20,6 +20,9 @@ impl Session {
         request: &Arc<Request>,
         key: Key,
     ) {
+        if core.is_full() && request.method != Method::Bye {
+            return core.respond_busy(source, request);
+        }
         let number = request.headers.cseq().map_or(0, |cseq| cseq.number);
         let in_order = self
             .dialog
@@ -63,7 +66,6 @@ impl Session {
             // A BYE that crosses ours finds the call it means.
             Method::Bye => 200,
             _ if self.phase == Phase::Closing => 481,
-            _ if core.is_full() => 503,
             Method::Options => 200,
             method @ (Method::Info | Method::Message) if core.config.allow.contains(method) => 200,
             Method::Other(_) => 501,

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::answer::check_refusal;
 use super::{Phase, Session};
+use crate::auth::MAX_TRIES;
 use crate::headers::HeaderName;
 use crate::message::{Method, Request, Response, StatusCode};
 use crate::transaction::{Handle, Key};
@@ -183,14 +184,32 @@ impl Session {
         true
     }
 
-    /// Our re-INVITE was refused, or nobody answered it.
-    pub(crate) fn reinvite_failed(
+    /// Our re-INVITE got no answer.
+    pub(crate) fn reinvite_unanswered(
         &mut self,
         core: &mut Core,
         now: Instant,
         handle: Handle,
         failure: Failure,
     ) {
+        let is_current = |current: &Modification| current.handle == Some(handle);
+        if !self.modification.as_deref().is_some_and(is_current) {
+            return;
+        }
+        // A broken connection says nothing about the peer: the address is tried before it is given up.
+        let flow = core.client_target(handle).and_then(|target| target.flow);
+        let tries = core.client_tries(handle);
+        if matches!(failure, Failure::Transport(_))
+            && flow.is_some_and(|flow| !core.is_live(flow))
+            && tries < MAX_TRIES
+        {
+            return self.send_reinvite(core, now, tries.saturating_add(1));
+        }
+        self.reinvite_failed(core, now, handle, failure);
+    }
+
+    /// Our re-INVITE has come to nothing.
+    fn reinvite_failed(&mut self, core: &mut Core, now: Instant, handle: Handle, failure: Failure) {
         let current = self
             .modification
             .take_if(|current| current.handle == Some(handle));
@@ -237,9 +256,10 @@ impl Session {
             Phase::Closing | Phase::Over => 481,
             Phase::Calling | Phase::Accepted | Phase::AckDue => 491,
         };
-        if status == 0 && !core.is_full() {
-            let usage = ServerUse::Reinvite(self.id);
-            let handle = core.start_server(now, source, request, key, None, usage);
+        // A refusal has a transaction too: a copy of the INVITE must not look like one out of order.
+        let usage = ServerUse::Reinvite(self.id);
+        let handle = core.start_server(now, source, request, key, None, usage);
+        if status == 0 {
             core.rearm_server(now, handle);
             self.peer_modification = Some(PeerModification {
                 handle,
@@ -251,14 +271,14 @@ impl Session {
             });
             return;
         }
-        let mut response = request.response(StatusCode(if status == 0 { 503 } else { status }));
-        if matches!(response.status.0, 500 | 503) {
+        let mut response = self.response(core, request, StatusCode(status));
+        if status == 500 {
             let seconds = core.ids.below(11);
             response
                 .headers
                 .push(HeaderName::RetryAfter, seconds.to_string());
         }
-        core.respond_stateless(source, request, response);
+        core.respond(now, handle, &response);
     }
 
     pub(crate) fn accept_reinvite(

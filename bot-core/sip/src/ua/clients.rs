@@ -88,9 +88,6 @@ impl ClientTransaction {
 
     /// Lets go of what only an unanswered request needs: it may linger for 32 s.
     fn shed(&mut self) {
-        if self.unanswered {
-            return;
-        }
         self.payload = Bytes::new();
         // A 2xx of another branch still needs the INVITE.
         if self.state() == State::Completed {
@@ -453,15 +450,16 @@ impl Core {
 
     /// Drops a transaction that waits for nothing any more: over streams, timers D and K are 0.
     pub(super) fn settle_client(&mut self, now: Instant, handle: Handle) {
-        if let Some(transaction) = self.clients.get_mut(handle) {
-            transaction.shed();
+        let Some(transaction) = self.clients.get_mut(handle) else {
+            return;
+        };
+        if transaction.unanswered {
+            // Whatever is due belongs to `handle_timeout`, which tells the user.
+            return;
         }
-        let is_due =
-            |transaction: &ClientTransaction| transaction.deadline().is_some_and(|at| at <= now);
-        if self.clients.get(handle).is_some_and(is_due)
-            && self.client_timeout(now, handle).is_none()
-        {
-            self.rearm_client(handle);
+        transaction.shed();
+        if transaction.deadline().is_some_and(|at| at <= now) {
+            self.client_timeout(now, handle);
         }
     }
 

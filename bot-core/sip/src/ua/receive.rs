@@ -159,7 +159,7 @@ impl UserAgent {
             Method::Bye | Method::Info | Method::Prack | Method::Update => {
                 self.refuse(source, request, 481)
             }
-            _ if self.core.is_full() => self.refuse_busy(source, request),
+            _ if self.core.is_full() => self.core.respond_busy(source, request),
             _ => {
                 let usage = ServerUse::Other(None);
                 let handle = self
@@ -221,7 +221,7 @@ impl UserAgent {
         merged: Option<Key>,
     ) {
         if self.invites.len() >= self.core.config.max_calls || self.core.is_full() {
-            return self.refuse_busy(source, request);
+            return self.core.respond_busy(source, request);
         }
         let id = InviteId(self.next_id());
         let usage = ServerUse::Invite(id);
@@ -251,15 +251,6 @@ impl UserAgent {
 
     fn refuse(&mut self, source: &Source, request: &Request, status: u16) {
         let response = request.response(StatusCode(status));
-        self.core.respond_stateless(source, request, response);
-    }
-
-    fn refuse_busy(&mut self, source: &Source, request: &Request) {
-        let mut response = request.response(StatusCode(503));
-        let seconds = self.core.config.retry_after.as_secs().max(1);
-        response
-            .headers
-            .push(HeaderName::RetryAfter, seconds.to_string());
         self.core.respond_stateless(source, request, response);
     }
 
@@ -365,7 +356,7 @@ impl UserAgent {
             }
             ClientUse::Reinvite(id) => {
                 self.with_session(id, |session, core| {
-                    session.reinvite_failed(core, now, handle, failure)
+                    session.reinvite_unanswered(core, now, handle, failure)
                 });
             }
             ClientUse::Bye(id) | ClientUse::Info(id) | ClientUse::Probe(id) => {

@@ -316,6 +316,16 @@ impl Core {
         self.transmit(&target, response.to_bytes(), None, None);
     }
 
+    /// Too much to do: 503, and when to come back.
+    pub(crate) fn respond_busy(&mut self, source: &Source, request: &Request) {
+        let mut response = request.response(StatusCode(503));
+        let seconds = self.config.retry_after.as_secs().max(1);
+        response
+            .headers
+            .push(HeaderName::RetryAfter, seconds.to_string());
+        self.respond_stateless(source, request, response);
+    }
+
     /// Gives the To a tag if it has none: `tag`, or one that copies of the request get too.
     pub(crate) fn tag_to(&self, response: &mut Response, tag: Option<&str>) {
         let headers = &response.headers;

@@ -179,7 +179,10 @@ impl World {
     fn send(&mut self, node: usize, transmit: Transmit) {
         let from = self.nodes[node].address;
         let target = transmit.target;
-        let text = String::from_utf8_lossy(&transmit.payload).into_owned();
+        let text = match (self.record, &self.filter) {
+            (false, None) => String::new(),
+            _ => String::from_utf8_lossy(&transmit.payload).into_owned(),
+        };
         self.transmitted += 1;
         let live = target
             .flow
