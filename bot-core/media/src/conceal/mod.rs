@@ -161,11 +161,18 @@ fn best_period(past: &[f32], shortest: usize, longest: usize, window: usize) -> 
         return None;
     }
     let mut best = (shortest, f32::NEG_INFINITY);
+    let first = &past[end - window - shortest..end - shortest];
+    // Moving on by a sample, one square comes in and one goes out; double precision keeps their sum exact enough.
+    let mut energy = f64::from(dot(first, first));
     for lag in shortest..=longest {
         let earlier = &past[end - window - lag..end - lag];
-        let likeness = dot(template, earlier) / (dot(earlier, earlier) + 1.0).sqrt();
+        let likeness = dot(template, earlier) / (energy.max(0.0) as f32 + 1.0).sqrt();
         if likeness > best.1 {
             best = (lag, likeness);
+        }
+        if lag < longest {
+            energy += f64::from(past[end - window - lag - 1]).powi(2)
+                - f64::from(past[end - lag - 1]).powi(2);
         }
     }
     Some(best.0)

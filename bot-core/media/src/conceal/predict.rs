@@ -71,19 +71,18 @@ pub(super) fn fill_gap(model: &Model, past: &[f32], future: &[f32], gap: &mut [f
             .sum();
     }
     let mut known = [0.0; MOST_UNKNOWN];
-    for (n, slot) in known[..count].iter_mut().enumerate() {
-        for (lag, coefficient) in coefficients.iter().enumerate().skip(1) {
-            if lag > n
-                && let Some(sample) = past.len().checked_sub(lag - n).map(|at| past[at])
-            {
-                *slot -= coefficient * f64::from(sample);
-            }
-            if n + lag >= count
-                && let Some(sample) = future.get(n + lag - count)
-            {
-                *slot -= coefficient * f64::from(*sample);
-            }
-        }
+    // Only the unknown samples within the model's reach of a side know something of it.
+    for (n, slot) in known[..count].iter_mut().enumerate().take(ORDER) {
+        let reach = ORDER.min(n + past.len());
+        *slot -= (n + 1..=reach)
+            .map(|lag| coefficients[lag] * f64::from(past[past.len() - (lag - n)]))
+            .sum::<f64>();
+    }
+    for (n, slot) in known[..count].iter_mut().rev().enumerate().take(ORDER) {
+        let reach = ORDER.min(n + future.len());
+        *slot -= (n + 1..=reach)
+            .map(|lag| coefficients[lag] * f64::from(future[lag - n - 1]))
+            .sum::<f64>();
     }
     let mut solution = [0.0; MOST_UNKNOWN];
     if !solve_toeplitz(&coefficients, &known[..count], &mut solution[..count]) {
@@ -131,14 +130,16 @@ fn levinson(correlation: &[f64; ORDER + 1]) -> [f64; ORDER + 1] {
 
 /// One step of the recursion: adds the reversed weights, times the reflection, to the weights. The last is still zero.
 fn reflect(weights: &mut [f64], reflection: f64) {
-    let last = weights.len() - 1;
-    for k in 0..last.div_ceil(2) {
-        let (low, high) = (weights[k], weights[last - k]);
-        weights[k] = low + reflection * high;
-        weights[last - k] = high + reflection * low;
+    let half = weights.len() / 2;
+    let odd = weights.len() % 2 == 1;
+    let (low, high) = weights.split_at_mut(half);
+    if odd {
+        high[0] *= 1.0 + reflection;
     }
-    if last.is_multiple_of(2) {
-        weights[last / 2] *= 1.0 + reflection;
+    for (low, high) in low.iter_mut().zip(high.iter_mut().rev()) {
+        let before = *low;
+        *low += reflection * *high;
+        *high += reflection * before;
     }
 }
 
@@ -151,27 +152,47 @@ fn solve_toeplitz(coefficients: &[f64; ORDER + 1], known: &[f64], solution: &mut
     if error <= 0.0 {
         return false;
     }
+    // Reversed, so that the sums below run through memory in step.
+    let mut reversed = [0.0; ORDER];
+    for (slot, coefficient) in reversed.iter_mut().zip(coefficients[1..].iter().rev()) {
+        *slot = *coefficient;
+    }
     let mut weights = [0.0; MOST_UNKNOWN];
     weights[0] = 1.0;
     solution[0] = first / error;
     for n in 1..known.len() {
         let nearest = n.saturating_sub(ORDER);
-        let sum: f64 = (nearest..n).map(|k| weights[k] * coefficients[n - k]).sum();
-        let reflection = -sum / error;
+        let within = &reversed[ORDER - (n - nearest)..];
+        let reflection = -sum_of_products(&weights[nearest..n], within) / error;
         reflect(&mut weights[..=n], reflection);
         error *= 1.0 - reflection * reflection;
         if error <= 0.0 || !error.is_finite() {
             return false;
         }
-        let explained: f64 = (nearest..n)
-            .map(|k| solution[k] * coefficients[n - k])
-            .sum();
-        let step = (known[n] - explained) / error;
+        let step = (known[n] - sum_of_products(&solution[nearest..n], within)) / error;
         for (slot, weight) in solution[..=n].iter_mut().zip(weights[..=n].iter().rev()) {
             *slot += step * weight;
         }
     }
     true
+}
+
+/// The sum of products, in lanes so that the compiler may use vectors.
+fn sum_of_products(a: &[f64], b: &[f64]) -> f64 {
+    let mut lanes = [0.0; 4];
+    let (left, right) = (a.chunks_exact(4), b.chunks_exact(4));
+    let rest: f64 = left
+        .remainder()
+        .iter()
+        .zip(right.remainder())
+        .map(|(x, y)| x * y)
+        .sum();
+    for (x, y) in left.zip(right) {
+        for lane in 0..4 {
+            lanes[lane] += x[lane] * y[lane];
+        }
+    }
+    lanes.iter().sum::<f64>() + rest
 }
 
 #[cfg(test)]

@@ -20,8 +20,8 @@ const CLASSES: usize = 128;
 const SPANS: usize = 4;
 const SPAN_US: i64 = 500_000;
 
-/// The delay falls by at most this much with each packet, in microseconds.
-const FALL_US: i64 = 50;
+/// The delay falls by at most one part in so many of the time that passes.
+const FALL: i64 = 400;
 
 /// So many losses among the last [`WINDOW`] packets make room for the packet after a lost one.
 const LOSSES_THAT_MATTER: u32 = 2;
@@ -157,7 +157,7 @@ impl DelayEstimator {
             wanted = wanted.max(self.lateness_exceeded_by(self.known / 10) + length_us);
         }
         let wanted = wanted.clamp(self.least_us, self.most_us);
-        self.target_us = wanted.max(self.target_us - FALL_US);
+        self.target_us = wanted.max(self.target_us - length_us / FALL);
     }
 
     /// The lateness that only so many of the remembered packets exceed: the upper edge of its class.

@@ -16,6 +16,9 @@ const MOST_BEHIND: i64 = 100;
 /// A timestamp that runs ahead of the clock by more than this has jumped, in milliseconds.
 const MOST_EARLY_MS: i64 = 500;
 
+/// A packet that was overtaken is believed to be from so far back at most, in milliseconds.
+const MOST_BEHIND_MS: i64 = 10_000;
+
 /// What a packet is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Placed {
@@ -139,15 +142,18 @@ impl Timeline {
             if state.seen & bit != 0 {
                 return Placed::Duplicate;
             }
+            let behind = i64::from(state.sent_timestamp.wrapping_sub(timestamp) as i32);
+            if samples > 0 && !(0..=MOST_BEHIND_MS * self.rate / 1_000).contains(&behind) {
+                return Placed::Stray;
+            }
             state.seen |= bit;
             // One from before the first that was counted would make losses negative.
             if state.highest + ahead >= state.first {
                 state.unique += 1;
             }
-            let behind = i64::from(timestamp.wrapping_sub(state.sent_timestamp) as i32);
             return Placed::New {
                 sequence: state.highest + ahead,
-                timestamp: state.timestamp + behind,
+                timestamp: state.timestamp - behind,
                 reordered: true,
                 jumped: false,
             };

@@ -31,6 +31,9 @@ use playout::Playing;
 /// The longest payload that is taken: 200 ms of G.711.
 const LONGEST_PAYLOAD: usize = 1_600;
 
+/// After so many packets in a row that come too late, the stream begins anew.
+const LATE_THAT_CONVINCE: u32 = 50;
+
 /// How a receiver trades delay against lateness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReceiverConfig {
@@ -116,6 +119,7 @@ pub struct AudioReceiver {
     concealer: Concealer,
     stretcher: Stretcher,
     playing: Playing,
+    late_in_a_row: u32,
     statistics: ReceiverStatistics,
 }
 
@@ -136,6 +140,7 @@ impl AudioReceiver {
             concealer: Concealer::new(rate),
             stretcher: Stretcher::new(rate),
             playing: Playing::new(rate),
+            late_in_a_row: 0,
             statistics: ReceiverStatistics::default(),
         }
     }
@@ -176,8 +181,14 @@ impl AudioReceiver {
         );
         if self.playing.is_past(place + i64::from(samples)) {
             self.statistics.late += 1;
+            self.late_in_a_row += 1;
+            if self.late_in_a_row > LATE_THAT_CONVINCE {
+                // The stream is elsewhere than it was thought to be, however that came about.
+                self.begin_elsewhere();
+            }
             return;
         }
+        self.late_in_a_row = 0;
         // One byte of a divisible codec is as many samples as another, so a long payload fills several slots.
         let mut place = place;
         for (index, part) in payload.chunks(SLOT_BYTES).enumerate() {
@@ -225,10 +236,16 @@ impl AudioReceiver {
     /// Forgets the stream and keeps the counts: the sender's SSRC changed.
     pub fn reset(&mut self) {
         self.timeline.reset();
-        self.store.clear();
         self.delay.reset();
+        self.begin_elsewhere();
+    }
+
+    /// Waits for the stream to begin anew, wherever it is.
+    fn begin_elsewhere(&mut self) {
+        self.store.clear();
         self.playing.pause();
         self.playing.forget();
+        self.late_in_a_row = 0;
         self.statistics.resets += 1;
     }
 

@@ -248,8 +248,15 @@ impl AudioReceiver {
             let delay = now_us + waits_us
                 - self.delay.shortest_us()
                 - self.in_microseconds(packet.timestamp);
-            if delay <= self.delay.target_us() + FRAME_US {
-                // It comes late and the delay is to grow: nothing of it need be lost.
+            // Nothing came and then this, next in line: the network is slower now, and nothing of it need be lost. One that
+            // was overtaken is no reason to wait longer, unless that is what is aimed at.
+            let in_line = packet.sequence == self.playing.sequence + 1;
+            let most = if in_line {
+                self.delay.most_us()
+            } else {
+                self.delay.target_us()
+            };
+            if delay <= most + FRAME_US {
                 from = packet.timestamp.max(self.playing.next);
             }
         }

@@ -101,9 +101,27 @@ pub fn heard(packets: Vec<Packet>, phase_us: i64, frames: usize) -> (Vec<i16>, A
     (out, receiver)
 }
 
+/// What a receiver makes of these packets that aims at 20 ms from the beginning, and so has no reason to change its delay.
+pub fn heard_plainly(
+    packets: Vec<Packet>,
+    phase_us: i64,
+    frames: usize,
+) -> (Vec<i16>, AudioReceiver) {
+    let config = ReceiverConfig {
+        initial_delay: Duration::from_millis(20),
+        ..ReceiverConfig::default()
+    };
+    let mut receiver = AudioReceiver::new(Codec::Pcmu, config);
+    let mut out = Vec::with_capacity(frames * 160);
+    receive(&mut receiver, packets, phase_us, frames, |_, _, frame| {
+        out.extend_from_slice(frame.samples());
+    });
+    (out, receiver)
+}
+
 /// Any instant will do for an origin; a test's clock is its own.
 #[allow(clippy::disallowed_methods)]
-fn origin() -> Instant {
+pub fn origin() -> Instant {
     Instant::now() + Duration::from_secs(1_000)
 }
 
