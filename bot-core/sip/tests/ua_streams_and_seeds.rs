@@ -246,3 +246,30 @@ fn an_ipv6_call() {
     assert_eq!(to, "[2001:db8::2]:5062");
     assert!(matches!(world.wait_ended(1), EndCause::Bye { .. }));
 }
+
+#[test]
+fn a_shell_that_binds_nothing_reports_the_peer_with_the_connection() {
+    let mut world = World::pair(8);
+    world.binds = false;
+    world.filter = Some(Box::new(|_, _, text| !text.starts_with("INVITE")));
+    let invite = world.invite_over(0, 1, Protocol::Tcp);
+    let now = world.now;
+    world.ua(0).invite(now, invite).unwrap();
+    world.pump();
+    world.cut_connections();
+    assert!(matches!(world.wait_ended(0), EndCause::Rejected));
+    world.filter = None;
+    // In a call the answer has shown the connection, and the request is sent again by a new one.
+    let invite = world.invite_over(0, 1, Protocol::Tcp);
+    let (caller, _) = world.call_with(0, 1, invite);
+    world.filter = Some(Box::new(|_, _, text| !text.starts_with("OPTIONS")));
+    let now = world.now;
+    world.ua(0).probe(now, caller).unwrap();
+    world.pump();
+    world.filter = None;
+    world.cut_connections();
+    world.wait(0, |event| {
+        matches!(event, Event::ProbeAnswered { .. }).then_some(())
+    });
+    assert_eq!(world.count("OPTIONS"), 2);
+}

@@ -94,17 +94,6 @@ impl<T> Slab<T> {
         self.free.push(handle.index);
         Some(tenant)
     }
-
-    /// Every tenant in the order of its place, which is the same in every run.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Handle, &T)> {
-        self.slots.iter().enumerate().filter_map(|(index, slot)| {
-            let handle = Handle {
-                index: index as u32,
-                generation: slot.generation,
-            };
-            slot.tenant.as_deref().map(|tenant| (handle, tenant))
-        })
-    }
 }
 
 #[cfg(test)]

@@ -223,7 +223,8 @@ pub struct FailedTransport {
     pub flow: Option<FlowId>,
     /// One request that could not be sent (no route, no such host, connection refused).
     pub transaction: Option<TransactionId>,
-    /// Every unanswered request over this protocol towards `remote` fails, when both are given.
+    /// Every unanswered request over this protocol towards `remote` that is bound to no connection fails, when
+    /// both are given.
     pub protocol: Option<Protocol>,
     /// See `protocol`.
     pub remote: Option<SocketAddr>,
@@ -236,6 +237,19 @@ impl FailedTransport {
         FailedTransport {
             flow: Some(flow),
             ..FailedTransport::default()
+        }
+    }
+
+    /// A connection closed or broke, and requests may have gone out on it that the shell did not report by
+    /// [`UserAgent::bound`](super::UserAgent::bound). One report, rather than two in a row: what is sent again
+    /// because of the first would fall to the second.
+    #[must_use]
+    pub fn connection(flow: FlowId, protocol: Protocol, remote: SocketAddr) -> Self {
+        FailedTransport {
+            flow: Some(flow),
+            protocol: Some(protocol),
+            remote: Some(remote),
+            transaction: None,
         }
     }
 

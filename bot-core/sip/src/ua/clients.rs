@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::build::{derive_request, via_value};
 use super::core::{Armed, Core, Owner};
-use super::{InviteId, RegistrationId, RequestId, Source, Target};
+use super::{InviteId, RegistrationId, RequestId, Target};
 use crate::headers::{Header, HeaderName, Headers};
 use crate::message::{Method, Request, Response};
 use crate::transaction::{Client, ClientInvite, Handle, Key, ResponseAction, State, TimeoutAction};
@@ -70,7 +70,7 @@ pub(crate) struct ClientTransaction {
     /// The ACK for our refusal.
     refusal_ack: Bytes,
     acks: Vec<SentAck>,
-    unanswered: bool,
+    pub(super) unanswered: bool,
     armed: Armed,
 }
 
@@ -152,9 +152,7 @@ impl Core {
         });
         self.unanswered += 1;
         self.client_keys.insert(key, handle);
-        if let Some(flow) = target.flow {
-            self.client_flows.insert((flow, handle.to_bits()));
-        }
+        self.file_client(handle, &target);
         self.transmit(&target, payload, usage.invite(), Some(handle));
         self.rearm_client(handle);
         handle
@@ -233,9 +231,8 @@ impl Core {
         {
             transaction.unanswered = false;
             self.unanswered -= 1;
-            if let Some(flow) = transaction.target.flow {
-                self.client_flows.remove(&(flow, handle.to_bits()));
-            }
+            let target = transaction.target.clone();
+            self.unfile_client(handle, &target);
         }
     }
 
@@ -379,73 +376,6 @@ impl Core {
         self.clients
             .get_mut(handle)
             .map(|transaction| &mut transaction.armed)
-    }
-
-    /// The unanswered requests that a failed transport takes with it, in a repeatable order.
-    pub(super) fn clients_on(&self, failed: &super::FailedTransport) -> Vec<Handle> {
-        let mut found = Vec::new();
-        if let Some(transaction) = failed.transaction {
-            let handle = Handle::from_bits(transaction.0);
-            if self
-                .clients
-                .get(handle)
-                .is_some_and(|transaction| transaction.unanswered)
-            {
-                found.push(handle);
-            }
-        }
-        if let Some(flow) = failed.flow {
-            found.extend(
-                self.client_flows
-                    .range((flow, 0)..=(flow, u64::MAX))
-                    .map(|(_, bits)| Handle::from_bits(*bits)),
-            );
-        }
-        if let (Some(protocol), Some(remote)) = (failed.protocol, failed.remote) {
-            // Rare, so the one place where the table is walked.
-            found.extend(self.clients.iter().filter_map(|(handle, transaction)| {
-                let target = &transaction.target;
-                (transaction.unanswered
-                    && target.protocol == protocol
-                    && target.remote == Some(remote))
-                .then_some(handle)
-            }));
-        }
-        found.dedup();
-        found
-    }
-
-    /// The way that the shell chose for a transaction, for all that follows in it.
-    pub(super) fn bind_client(
-        &mut self,
-        handle: Handle,
-        remote: std::net::SocketAddr,
-        flow: Option<super::FlowId>,
-    ) {
-        let Some(transaction) = self.clients.get_mut(handle) else {
-            return;
-        };
-        if transaction.unanswered {
-            if let Some(old) = transaction.target.flow {
-                self.client_flows.remove(&(old, handle.to_bits()));
-            }
-            if let Some(new) = flow {
-                self.client_flows.insert((new, handle.to_bits()));
-            }
-        }
-        transaction.target.remote = Some(remote);
-        transaction.target.flow = flow;
-    }
-
-    /// An answer shows the connection that a request went out on.
-    pub(super) fn learn_flow(&mut self, handle: Handle, source: &Source) {
-        let Some(transaction) = self.clients.get(handle) else {
-            return;
-        };
-        let target = &transaction.target;
-        if source.flow.is_some() && target.flow.is_none() && target.protocol == source.protocol {
-            self.bind_client(handle, source.remote, source.flow);
-        }
     }
 
     /// Drops a transaction that waits for nothing any more: over streams, timers D and K are 0.

@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::clients::ClientTransaction;
 use super::servers::ServerTransaction;
+use super::ways::Way;
 use super::{
     Config, Event, FlowId, InviteId, Output, RegistrationId, Source, Target, TransactionId,
     Transmit,
@@ -44,8 +45,8 @@ pub(crate) struct Core {
     pub(crate) timers: Timers<Owner>,
     pub(super) clients: Slab<ClientTransaction>,
     pub(super) client_keys: Table<Key, Handle>,
-    /// Unanswered requests by the connection that they went out on.
-    pub(super) client_flows: BTreeSet<(FlowId, u64)>,
+    /// Unanswered requests by the way that they went out.
+    pub(super) client_ways: BTreeSet<(Way, u64)>,
     pub(super) unanswered: usize,
     pub(super) servers: Slab<ServerTransaction>,
     pub(super) server_keys: Table<Key, Handle>,
@@ -70,7 +71,7 @@ impl Core {
             timers: Timers::new(),
             clients: Slab::new(),
             client_keys: Table::default(),
-            client_flows: BTreeSet::new(),
+            client_ways: BTreeSet::new(),
             unanswered: 0,
             servers: Slab::new(),
             server_keys: Table::default(),

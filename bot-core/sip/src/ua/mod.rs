@@ -19,6 +19,7 @@ mod event;
 mod receive;
 mod servers;
 mod single;
+mod ways;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -96,7 +97,8 @@ impl UserAgent {
     }
 
     /// The shell resolved a request's host or opened its connection: all that follows in its transaction, and
-    /// what it leads to, goes the same way. Harmless for a transaction that is over.
+    /// what it leads to, goes the same way, and fails with that connection. Harmless for a transaction that is
+    /// over. Without it each retransmission and CANCEL names the host again.
     pub fn bound(&mut self, transaction: TransactionId, remote: SocketAddr, flow: Option<FlowId>) {
         self.core
             .bind_client(Handle::from_bits(transaction.0), remote, flow);

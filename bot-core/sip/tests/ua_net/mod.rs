@@ -71,6 +71,8 @@ pub struct World {
     pub ladder: Vec<String>,
     /// What was sent, and where to, while `record`.
     pub sent: Vec<(SocketAddr, Bytes)>,
+    /// Whether the shell says which connection a request went out on.
+    pub binds: bool,
     pub record: bool,
     pub transmitted: usize,
     rng: StdRng,
@@ -94,6 +96,7 @@ impl World {
             inbox: VecDeque::new(),
             ladder: Vec::new(),
             sent: Vec::new(),
+            binds: true,
             record: true,
             transmitted: 0,
             rng: StdRng::seed_from_u64(seed),
@@ -201,7 +204,9 @@ impl World {
                     );
                 };
                 let flow = reliable.then(|| self.connect(from, to));
-                if let (Some(transaction), Some((_, ours))) = (transmit.transaction, flow) {
+                if let (Some(transaction), Some((_, ours)), true) =
+                    (transmit.transaction, flow, self.binds)
+                {
                     self.nodes[node].ua.bound(transaction, to, Some(ours));
                 }
                 (to, flow.map(|(theirs, _)| theirs))
@@ -256,16 +261,13 @@ impl World {
 
     /// Cuts every connection; both ends hear of it.
     pub fn cut_connections(&mut self) {
-        let mut ends: Vec<(SocketAddr, FlowId)> =
-            self.connections.drain().map(|(end, _)| end).collect();
-        ends.sort_by_key(|end| end.1);
-        for (owner, flow) in ends {
+        let mut ends: Vec<_> = self.connections.drain().collect();
+        ends.sort_by_key(|(end, _)| end.1);
+        for ((owner, flow), (remote, _)) in ends {
             if let Some(node) = self.nodes.iter_mut().find(|node| node.address == owner) {
-                node.ua.transport_failed(
-                    self.now,
-                    &FailedTransport::flow(flow),
-                    "connection closed".to_owned(),
-                );
+                let failed = FailedTransport::connection(flow, Protocol::Tcp, remote);
+                node.ua
+                    .transport_failed(self.now, &failed, "connection closed".to_owned());
             }
         }
         self.pump();
