@@ -1,0 +1,171 @@
+//! The servers that are measured beside each other.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use callbot_tests::callbot;
+use callbot_tests::lab::Lab;
+use callbot_tests::process::{Process, wait_for};
+use callbot_tests::sipp::{Running, Sipp};
+
+use crate::machine::{Cores, is_taken};
+
+/// A server.
+#[derive(Clone, Debug)]
+pub(crate) enum Contender {
+    /// SIPp's built-in answerer, which has no media.
+    SippUas,
+    /// `callbot echo`.
+    Callbot(PathBuf),
+    /// `sipbot wait --echo`, a bot on the crates rsipstack and rustrtc.
+    Sipbot(PathBuf, String),
+    /// The bare UDP reflector of this package.
+    Reflector,
+}
+
+/// Where its RTP goes, where it takes a choice: away from SIPp's own ports.
+const RTP: u16 = 40_000;
+
+impl Contender {
+    /// The yardstick first.
+    pub(crate) fn signalling() -> Result<Vec<Self>> {
+        Self::with(Self::SippUas)
+    }
+
+    /// The yardstick first.
+    pub(crate) fn echo() -> Result<Vec<Self>> {
+        Self::with(Self::Reflector)
+    }
+
+    fn with(yardstick: Self) -> Result<Vec<Self>> {
+        let binary = callbot::binary().context(
+            "no callbot binary: CALLBOT_BIN names none and there is no release build; run `cargo xtask bench`",
+        )?;
+        let mut set = vec![yardstick, Self::Callbot(binary)];
+        set.extend(sipbot());
+        Ok(set)
+    }
+
+    /// As it stands in the tables.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::SippUas => "SIPp `-sn uas`".to_owned(),
+            Self::Callbot(_) => "`callbot echo`".to_owned(),
+            Self::Sipbot(_, version) => version.clone(),
+            Self::Reflector => "bare UDP reflector".to_owned(),
+        }
+    }
+
+    /// Whether a run without it is still a run.
+    pub(crate) fn is_foreign(&self) -> bool {
+        matches!(self, Self::Sipbot(..))
+    }
+
+    /// Starts it on the server's core and waits until its port stands.
+    pub(crate) fn start(&self, lab: &Lab, cores: Cores, round: u32) -> Result<Server> {
+        let port = lab.port()?;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let mut server = cores.on_server(|| {
+            let name = |what: &str| format!("{what}-{round}");
+            let process = match self {
+                Self::SippUas => {
+                    return Ok(Server {
+                        program: Program::Sipp(
+                            Sipp::uas(port).named(&name("uas")).start(lab)?.into(),
+                        ),
+                        address,
+                    });
+                }
+                Self::Callbot(binary) => {
+                    let (listen, rtp) = (format!("udp://{address}"), format!("{RTP}-49999"));
+                    start(
+                        lab,
+                        &name("callbot"),
+                        binary,
+                        &["echo", "--listen", &listen, "--rtp-ports", &rtp],
+                    )
+                }
+                Self::Sipbot(binary, _) => {
+                    let listen = address.to_string();
+                    start(
+                        lab,
+                        &name("sipbot"),
+                        binary,
+                        &["wait", "--addr", &listen, "--username", "bench", "--echo"],
+                    )
+                }
+                Self::Reflector => {
+                    let (sip, rtp) = (port.to_string(), RTP.to_string());
+                    start(
+                        lab,
+                        &name("reflector"),
+                        Path::new(env!("CARGO_BIN_EXE_reflector")),
+                        &[&sip, &rtp],
+                    )
+                }
+            }?;
+            Ok(Server {
+                program: Program::Other(process.into()),
+                address,
+            })
+        })?;
+        let standing = wait_for("open port", Duration::from_secs(5), || {
+            (is_taken(port) || !server.process().is_running()).then_some(())
+        });
+        if standing.is_err() || !server.process().is_running() {
+            anyhow::bail!("it does not listen:\n{}", server.process().last_words());
+        }
+        Ok(server)
+    }
+}
+
+/// Starts a program that may open as many files as the machine allows: not every contender raises the limit itself.
+fn start(lab: &Lab, name: &str, program: &Path, arguments: &[&str]) -> Result<Process> {
+    let shell = r#"ulimit -n "$(ulimit -Hn)"; exec "$0" "$@""#;
+    let program = program.display().to_string();
+    let mut all = vec!["-c", shell, &program];
+    all.extend(arguments);
+    Process::start(lab, name, Path::new("/bin/sh"), &all, &[])
+}
+
+/// sipbot with its version, where `SIPBOT_BIN` names it.
+fn sipbot() -> Option<Contender> {
+    let binary = PathBuf::from(std::env::var_os("SIPBOT_BIN")?);
+    let said = Command::new(&binary).arg("--version").output().ok()?;
+    let version = String::from_utf8_lossy(&said.stdout).trim().to_owned();
+    let version = if version.is_empty() {
+        "sipbot".to_owned()
+    } else {
+        version
+    };
+    Some(Contender::Sipbot(binary, version))
+}
+
+/// A server that runs. Dropping it kills it.
+pub(crate) struct Server {
+    program: Program,
+    address: SocketAddr,
+}
+
+enum Program {
+    Sipp(Box<Running>),
+    Other(Box<Process>),
+}
+
+impl Server {
+    /// Where it takes calls, by UDP.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The process.
+    pub(crate) fn process(&mut self) -> &mut Process {
+        match &mut self.program {
+            Program::Sipp(running) => running.process(),
+            Program::Other(process) => process,
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What a call costs the server, with SIPp as the load: `cargo xtask bench`.
+//!
+//! `cargo bench -p callbot-tests --bench load -- [signalling] [echo] [--quick]` runs the same; both parts when none is named.
+//! Progress goes to standard error, the tables to standard output.
+//!
+//! - [`signalling`]: CPU per call of INVITE, 200, ACK, BYE
+//! - [`echo`]: CPU per call-second and memory per call of G.711 calls that all stand at once
+//! - [`contender`]: the servers that are measured beside each other
+//! - [`machine`]: cores, CPU clocks, counters of the kernel
+//! - [`table`]: medians with their spread, as Markdown
+//!
+//! Method: the server is pinned to one core and the load to another; every figure is CPU time of the server's whole process, user and
+//! system; contenders take turns, round by round, so that what else the machine does falls on all of them; the median is reported,
+//! with the lowest and the highest. Environment: `CALLBOT_BIN` names callbot, `SIPBOT_BIN` sipbot (left out without it).
+//!
+//! The exit code tells whether everything ran, never whether a target was reached.
+
+mod contender;
+mod echo;
+mod machine;
+mod signalling;
+mod table;
+
+use std::panic::AssertUnwindSafe;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, Result, bail};
+use callbot_tests::lab::{Lab, find};
+
+use contender::Contender;
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    signalling: bool,
+    echo: bool,
+    quick: bool,
+}
+
+fn main() -> ExitCode {
+    // `cargo test --benches` and friends only want to know that it starts.
+    if !std::env::args().any(|word| word == "--bench") {
+        eprintln!("load: measures only under `cargo bench`");
+        return ExitCode::SUCCESS;
+    }
+    match plan().and_then(run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("load: {why:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn plan() -> Result<Plan> {
+    let mut plan = Plan {
+        signalling: false,
+        echo: false,
+        quick: false,
+    };
+    for word in std::env::args().skip(1) {
+        match word.as_str() {
+            "signalling" => plan.signalling = true,
+            "echo" => plan.echo = true,
+            "--quick" => plan.quick = true,
+            "--bench" => {}
+            _ => bail!("{word} is not known; it takes [signalling] [echo] [--quick]"),
+        }
+    }
+    if !plan.signalling && !plan.echo {
+        (plan.signalling, plan.echo) = (true, true);
+    }
+    Ok(plan)
+}
+
+fn run(plan: Plan) -> Result<()> {
+    find("sipp").context("sipp is not installed; `cargo xtask peers` as root installs it")?;
+    eprintln!("{}", machine::describe());
+    let mut tables = Vec::new();
+    if plan.signalling {
+        let set = Contender::signalling()?;
+        tables.push(in_lab("bench-signalling", move |lab| {
+            signalling::measure(lab, &set, plan.quick)
+        })?);
+    }
+    if plan.echo {
+        let set = Contender::echo()?;
+        tables.push(in_lab("bench-echo", move |lab| {
+            echo::measure(lab, &set, plan.quick)
+        })?);
+    }
+    println!("{}", tables.join("\n"));
+    Ok(())
+}
+
+/// Measures in a network and a folder of its own.
+fn in_lab(
+    name: &str,
+    measure: impl FnOnce(&Lab) -> Result<String> + Send + 'static,
+) -> Result<String> {
+    let outcome = Arc::new(Mutex::new(None));
+    let inside = outcome.clone();
+    // What goes wrong becomes a panic of the lab's, which keeps its folder and says where it is.
+    std::panic::catch_unwind(AssertUnwindSafe(|| {
+        Lab::run(name, &[], move |lab| {
+            let text = measure(lab)?;
+            if let Ok(mut place) = inside.lock() {
+                *place = Some(text);
+            }
+            Ok(())
+        });
+    }))
+    .ok();
+    outcome
+        .lock()
+        .ok()
+        .and_then(|mut place| place.take())
+        .with_context(|| format!("{name} could not be measured, for the reason above"))
+}

@@ -1,0 +1,84 @@
+//! Medians with their spread, and Markdown.
+
+use std::fmt::Write as _;
+
+/// Figures of several rounds.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Figures(Vec<f64>);
+
+impl Figures {
+    /// One more round.
+    pub(crate) fn push(&mut self, figure: f64) {
+        self.0.push(figure);
+        self.0.sort_by(f64::total_cmp);
+    }
+
+    /// The middle one, or the mean of the two in the middle; `None` when nothing was measured.
+    pub(crate) fn median(&self) -> Option<f64> {
+        let (low, high) = (
+            self.0.get(self.0.len().checked_sub(1)? / 2)?,
+            self.0.get(self.0.len() / 2)?,
+        );
+        Some(f64::midpoint(*low, *high))
+    }
+
+    /// `41 (39-44)`, or a dash.
+    pub(crate) fn text(&self) -> String {
+        match (self.median(), self.0.first(), self.0.last()) {
+            (Some(median), Some(low), Some(high)) => format!("{median:.0} ({low:.0}-{high:.0})"),
+            _ => "-".to_owned(),
+        }
+    }
+}
+
+/// Whether a figure is within its target, in words.
+pub(crate) fn verdict(figure: Option<f64>, limit: f64, unit: &str) -> String {
+    match figure {
+        Some(figure) if figure <= limit => format!("at most {limit}{unit}: within"),
+        Some(_) => format!("at most {limit}{unit}: over"),
+        None => format!("at most {limit}{unit}: not measured"),
+    }
+}
+
+/// A ratio with one decimal, or a dash.
+pub(crate) fn ratio(figure: Option<f64>, of: Option<f64>) -> String {
+    figure
+        .zip(of)
+        .map_or("-".to_owned(), |(figure, of)| format!("{:.1}", figure / of))
+}
+
+/// A Markdown table, its columns aligned for people who read it as it is.
+pub(crate) fn markdown(title: &str, head: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(String::as_str)
+            .chain([head[column]])
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
+            .max(3)
+    };
+    let widths: Vec<_> = (0..head.len()).map(width).collect();
+    let mut text = format!("{title}\n\n");
+    let mut line = |cells: &[String]| {
+        for (cell, width) in cells.iter().zip(&widths) {
+            write!(text, "| {cell:width$} ").ok();
+        }
+        text.push_str("|\n");
+    };
+    line(
+        &head
+            .iter()
+            .map(|cell| (*cell).to_owned())
+            .collect::<Vec<_>>(),
+    );
+    line(
+        &widths
+            .iter()
+            .map(|width| "-".repeat(*width))
+            .collect::<Vec<_>>(),
+    );
+    rows.iter().for_each(|row| line(row));
+    text
+}
