@@ -208,6 +208,7 @@ fn a_reinvite_that_overtakes_the_lost_ack_is_taken_for_it() {
         .accept_reinvite(now, callee, Some(Body::sdp(ANSWER)))
         .unwrap();
     assert!(matches!(reinvite_answered(&mut world, 0), Ok(200)));
+    assert_eq!(world.count("491 (INVITE)"), 0);
 }
 
 #[test]

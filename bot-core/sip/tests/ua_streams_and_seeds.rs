@@ -273,3 +273,86 @@ fn a_shell_that_binds_nothing_reports_the_peer_with_the_connection() {
     });
     assert_eq!(world.count("OPTIONS"), 2);
 }
+
+/// What a user agent sends next, and where to.
+fn sent(ua: &mut UserAgent) -> Vec<(String, Target, Option<TransactionId>, bytes::Bytes)> {
+    let mut found = Vec::new();
+    loop {
+        match ua.poll_output() {
+            Output::Transmit(transmit) => {
+                let text = String::from_utf8_lossy(&transmit.payload).into_owned();
+                let method = text.split(' ').next().unwrap_or_default().to_owned();
+                found.push((
+                    method,
+                    transmit.target,
+                    transmit.transaction,
+                    transmit.payload,
+                ));
+            }
+            Output::Event(_) => {}
+            Output::Timeout(_) => return found,
+        }
+    }
+}
+
+#[test]
+fn what_was_resolved_once_is_kept_for_all_that_follows() {
+    let mut world = World::new(9);
+    world.add("10.0.0.1:5060", Config::default());
+    let resolved: std::net::SocketAddr = "10.0.0.9:5099".parse().unwrap();
+    let mut target = world.target(0, "10.0.0.9:5060", Protocol::Udp);
+    target.host = "proxy.example.org".into();
+    target.remote = None;
+    let source = Source {
+        protocol: Protocol::Udp,
+        local: world.nodes[0].address,
+        remote: resolved,
+        flow: None,
+        advertised: world.nodes[0].address,
+    };
+    let mut invite = Invite::new(target, "sip:b@example.org".parse().unwrap(), "<sip:a@b>");
+    invite.credentials = Some(Credentials::new("a", "b"));
+    invite.body = Some(Body::sdp(OFFER));
+    let mut now = world.now;
+    let ua = world.ua(0);
+    let call = ua.invite(now, invite).unwrap();
+    let first = sent(ua);
+    let [(method, target, Some(transaction), payload)] = first.as_slice() else {
+        panic!("{first:?}")
+    };
+    assert_eq!((method.as_str(), target.remote), ("INVITE", None));
+    ua.bound(*transaction, resolved, None);
+    // The retransmission, the ACK, the answer to the challenge and the CANCEL.
+    now += Duration::from_millis(500);
+    ua.handle_timeout(now);
+    let mut all = sent(ua);
+    let callbot_sip::Message::Request(request) =
+        callbot_sip::Message::parse(payload.clone()).unwrap()
+    else {
+        panic!()
+    };
+    let challenge = "WWW-Authenticate: Digest realm=\"r\", nonce=\"n\"";
+    ua.receive_datagram(
+        now,
+        &source,
+        ua_net::answer(&request, 401, "x", challenge, "").into(),
+    );
+    all.extend(sent(ua));
+    let again = all.last().unwrap().3.clone();
+    let callbot_sip::Message::Request(request) = callbot_sip::Message::parse(again).unwrap() else {
+        panic!()
+    };
+    ua.receive_datagram(
+        now,
+        &source,
+        ua_net::answer(&request, 180, "y", "", "").into(),
+    );
+    ua.cancel(now, call).unwrap();
+    all.extend(sent(ua));
+    let methods: Vec<&str> = all.iter().map(|one| one.0.as_str()).collect();
+    assert_eq!(methods, ["INVITE", "ACK", "INVITE", "CANCEL"]);
+    assert!(
+        all.iter().all(|one| one.1.remote == Some(resolved)),
+        "{all:?}"
+    );
+}
