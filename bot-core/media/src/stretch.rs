@@ -14,11 +14,17 @@ const WINDOW_MS: usize = 10;
 const SHORTEST_TENTHS_MS: usize = 25;
 const LONGEST_MS: usize = 15;
 
-/// Below this level nobody hears a seam.
-const INAUDIBLE_DBOV: f32 = -58.0;
-
 /// The samples of [`LONGEST_MS`] and of the window at 48 kHz.
 const MOST: usize = 48 * (LONGEST_MS + WINDOW_MS);
+
+/// What a seam may be hidden in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tolerance {
+    /// Sound below this level, in dBov, is a pause, in which anything goes.
+    pub(crate) pause_dbov: f32,
+    /// How much other sound must be like itself, 0 to 1; beyond 1 it is left alone.
+    pub(crate) likeness: f32,
+}
 
 /// Stretches audio of one rate.
 #[derive(Debug, Clone, Copy)]
@@ -50,13 +56,13 @@ impl Stretcher {
     }
 
     /// Leaves out one period, of at most `most` samples, at the beginning of `signal[..length]`, where that is as good as
-    /// `demand` asks (0 to 1), and gives its length. The first sample stays the first.
+    /// `tolerance` asks, and gives its length. The first sample stays the first.
     pub(crate) fn compress(
         &self,
         signal: &mut [i16],
         length: usize,
         most: usize,
-        demand: f32,
+        tolerance: Tolerance,
     ) -> Option<usize> {
         let most = most
             .min(self.longest())
@@ -64,7 +70,7 @@ impl Stretcher {
         let mut room = [0.0; MOST];
         let part = floats(&signal[..most + self.window()], &mut room);
         let (first, window) = (&part[..self.window()], self.window());
-        let lag = self.best(first, most, demand, |lag| &part[lag..lag + window])?;
+        let lag = self.best(first, most, tolerance, |lag| &part[lag..lag + window])?;
         // The fade takes as long as the period, or as long as both were compared, whichever is shorter.
         let fade = lag.min(window);
         let mut from = [0; MOST];
@@ -75,13 +81,13 @@ impl Stretcher {
     }
 
     /// Inserts one period at `start` in `signal`, whose audio before it was played and from it to `end` was not, where that
-    /// is as good as `demand` asks, and gives its length. There must be room behind `end`.
+    /// is as good as `tolerance` asks, and gives its length. There must be room behind `end`.
     pub(crate) fn expand(
         &self,
         signal: &mut [i16],
         start: usize,
         end: usize,
-        demand: f32,
+        tolerance: Tolerance,
     ) -> Option<usize> {
         let window = self.window();
         let most = self.longest().min(start).min(signal.len() - end);
@@ -90,7 +96,7 @@ impl Stretcher {
         }
         let mut room = [0.0; MOST];
         let part = floats(&signal[start - most..start + window], &mut room);
-        let lag = self.best(&part[most..], most, demand, |lag| {
+        let lag = self.best(&part[most..], most, tolerance, |lag| {
             &part[most - lag..most - lag + window]
         })?;
         let fade = lag.min(window);
@@ -106,24 +112,24 @@ impl Stretcher {
         &self,
         here: &[f32],
         most: usize,
-        demand: f32,
+        tolerance: Tolerance,
         there: impl Fn(usize) -> &'a [f32],
     ) -> Option<usize> {
         if most < self.shortest() {
             return None;
         }
         let power = dot(here, here);
-        if power_dbov(f64::from(power) / here.len() as f64) < INAUDIBLE_DBOV {
-            // It must not fade into something that is heard, though.
-            let quiet = |lag: usize| {
-                let other = there(lag);
-                power_dbov(f64::from(dot(other, other)) / other.len() as f64) < INAUDIBLE_DBOV
-            };
-            if quiet(most) {
-                return Some(most);
-            }
+        let pauses = |part: &[f32]| {
+            power_dbov(f64::from(dot(part, part)) / part.len() as f64) < tolerance.pause_dbov
+        };
+        // It must not fade into something that is heard, though.
+        if pauses(here) && pauses(there(most)) {
+            return Some(most);
         }
-        let mut best = (0, demand);
+        if tolerance.likeness >= 1.0 {
+            return None;
+        }
+        let mut best = (0, tolerance.likeness);
         for lag in self.shortest()..=most {
             let other = there(lag);
             let energy = dot(other, other);
@@ -152,6 +158,15 @@ mod tests {
     use crate::analysis::{dominant, measure_tone};
     use crate::tone::Tone;
 
+    const ANY: Tolerance = Tolerance {
+        pause_dbov: -58.0,
+        likeness: 0.5,
+    };
+    const CAREFUL: Tolerance = Tolerance {
+        pause_dbov: -58.0,
+        likeness: 0.8,
+    };
+
     /// A tone that is stretched or compressed in every frame for two seconds.
     fn worked(frequency: f64, compress: bool) -> (Vec<i16>, usize) {
         let stretcher = Stretcher::new(8_000);
@@ -167,7 +182,7 @@ mod tests {
             }
             if compress {
                 let length = ahead.len();
-                if let Some(lag) = stretcher.compress(&mut ahead, length, 120, 0.5) {
+                if let Some(lag) = stretcher.compress(&mut ahead, length, 120, ANY) {
                     ahead.truncate(length - lag);
                     moved += lag;
                 }
@@ -176,7 +191,7 @@ mod tests {
                 out.extend_from_slice(&ahead);
                 let end = out.len();
                 out.resize(end + 120, 0);
-                let lag = stretcher.expand(&mut out, start, end, 0.5).unwrap_or(0);
+                let lag = stretcher.expand(&mut out, start, end, ANY).unwrap_or(0);
                 ahead = out[start..end + lag].to_vec();
                 out.truncate(start);
                 moved += lag;
@@ -218,20 +233,26 @@ mod tests {
             })
             .collect();
         let before = noise.clone();
-        assert_eq!(stretcher.compress(&mut noise, 480, 120, 0.8), None);
-        assert_eq!(stretcher.expand(&mut noise, 240, 360, 0.8), None);
+        assert_eq!(stretcher.compress(&mut noise, 480, 120, CAREFUL), None);
+        assert_eq!(stretcher.expand(&mut noise, 240, 360, CAREFUL), None);
         assert_eq!(noise, before);
-        assert_eq!(stretcher.compress(&mut [0; 480], 480, 120, 0.8), Some(120));
-        assert_eq!(stretcher.expand(&mut [0; 480], 240, 360, 0.8), Some(120));
+        assert_eq!(
+            stretcher.compress(&mut [0; 480], 480, 120, CAREFUL),
+            Some(120)
+        );
+        assert_eq!(
+            stretcher.expand(&mut [0; 480], 240, 360, CAREFUL),
+            Some(120)
+        );
     }
 
     #[test]
     fn too_little_audio_is_no_reason_to_panic() {
         let stretcher = Stretcher::new(8_000);
         for length in [0, 1, 79, 80, 99, 100, 101] {
-            stretcher.compress(&mut [5; 480], length, 120, 0.0);
-            stretcher.expand(&mut [5; 480], 0, length, 0.0);
-            stretcher.expand(&mut [5; 480], 480 - length, 480, 0.0);
+            stretcher.compress(&mut [5; 480], length, 120, ANY);
+            stretcher.expand(&mut [5; 480], 0, length, ANY);
+            stretcher.expand(&mut [5; 480], 480 - length, 480, ANY);
         }
     }
 }

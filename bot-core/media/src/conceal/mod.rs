@@ -6,7 +6,7 @@
 //! - **prediction**: the autoregressive model of the sound ([`predict`]) goes on; where the future is known too, the gap is
 //!   the one that the model finds least surprising between both sides (Janssen, Veldhuis and Vries, 1986).
 //!
-//! Measured with PESQ over 84 draws of 5% loss in seven passages: pitch repetition alone gains 0.42 over silence, both
+//! Measured with PESQ over 42 draws of 5% loss in seven passages: pitch repetition alone gains 0.42 over silence, both
 //! estimates from the past 0.56, both from both sides 0.75. So the receiver keeps the next packet at hand when it can.
 //!
 //! Invariants: nothing allocates; the output never exceeds what 16 bits hold; work is bounded by the length of a gap.

@@ -131,6 +131,16 @@ impl DelayEstimator {
         self.target_us
     }
 
+    /// How many of the remembered packets a delay of so many microseconds would have missed, in a hundred.
+    pub(crate) fn late_share(&self, delay_us: i64) -> f32 {
+        let first = (delay_us / CLASS_US + 1).clamp(0, CLASSES as i64) as usize;
+        let late: u32 = self.counts[first..]
+            .iter()
+            .map(|count| u32::from(*count))
+            .sum();
+        100.0 * late as f32 / self.known.max(1) as f32
+    }
+
     /// The longest delay that is allowed, in microseconds.
     pub(crate) fn most_us(&self) -> i64 {
         self.most_us

@@ -17,6 +17,8 @@
 //! [`AudioReceiver::pull`] allocate nothing and never panic, whatever arrives; a stream without loss, drift or change of
 //! delay comes out bit by bit as its decoder gives it.
 
+mod adapt;
+mod playing;
 mod playout;
 
 use std::time::{Duration, Instant};
@@ -26,7 +28,7 @@ use crate::conceal::Concealer;
 use crate::frame::{Frame, MAX_FRAME_SAMPLES, samples_per_frame};
 use crate::jitter::{DelayEstimator, PacketStore, Placed, SLOT_BYTES, Stored, Timeline};
 use crate::stretch::Stretcher;
-use playout::Playing;
+use playing::Playing;
 
 /// The longest payload that is taken: 200 ms of G.711.
 const LONGEST_PAYLOAD: usize = 1_600;

@@ -8,25 +8,17 @@
 //! if the delay is to grow; else it is taken up at `next + filled`, where time has moved to meanwhile.
 
 use super::{AudioReceiver, Playout};
-use crate::conceal::{HISTORY_MS, cross_fade};
-use crate::frame::{FRAME_MS, MAX_FRAME_SAMPLES};
+use crate::analysis::level_dbov;
+use crate::codec::Codec;
+use crate::conceal::cross_fade;
+use crate::frame::FRAME_MS;
 use crate::jitter::Stored;
 
 /// The length of a frame in microseconds.
-const FRAME_US: i64 = FRAME_MS as i64 * 1_000;
-
-/// What may wait to be played, in frames: a frame, a bridged gap of two, the packet behind it, and what a stretch adds.
-const AHEAD_FRAMES: usize = 6;
-
-/// The delay may be this much below the one aimed at, or this much above it beyond a frame, before anything is done.
-const SLACK_BELOW_US: i64 = 2_000;
-const SLACK_ABOVE_US: i64 = 4_000;
+pub(super) const FRAME_US: i64 = FRAME_MS as i64 * 1_000;
 
 /// Beyond the longest delay by this much, packets are thrown away instead of played faster.
-const EXCESS_US: i64 = 60_000;
-
-/// A delay that is too long by little is lost in a pause; after so many frames without one, in any suitable sound.
-const PATIENCE: u32 = 1_000;
+pub(super) const EXCESS_US: i64 = 60_000;
 
 /// Concealment fades to these shares at the end of each frame, and then the sound pauses.
 const FADES: [f32; 5] = [1.0, 0.7, 0.35, 0.12, 0.0];
@@ -34,112 +26,8 @@ const FADES: [f32; 5] = [1.0, 0.7, 0.35, 0.12, 0.0];
 /// When the sender is known to pause, the sound fades within this part of a frame.
 const PAUSE_FADE: f32 = 0.5;
 
-/// The state of playing.
-pub(super) struct Playing {
-    /// What was played, and behind it what waits.
-    signal: Box<[i16]>,
-    /// How much was played: where waiting samples begin.
-    history: usize,
-    /// How many samples wait.
-    ahead: usize,
-    paused: bool,
-    next: i64,
-    filled: i64,
-    /// Whether anything was ever played, so that `next` means something.
-    started: bool,
-    /// Samples made up since the last that was received.
-    concealed: usize,
-    /// How made-up sound would have gone on: received sound fades in over it.
-    tail: [i16; MAX_FRAME_SAMPLES / 8],
-    tail_length: usize,
-    /// The number of the last packet played, and how many after it are known to carry no audio.
-    sequence: i64,
-    without_audio: i64,
-    newest_without_audio: i64,
-    /// Frames for which a change of the delay has been waiting for a sound that allows it.
-    waiting: u32,
-    /// Delay is being lost and there is a rest of a frame still to lose.
-    settling: bool,
-}
-
-impl Playing {
-    pub(super) fn new(rate: u32) -> Self {
-        let frame = (rate * FRAME_MS / 1_000) as usize;
-        let history = frame * HISTORY_MS / FRAME_MS as usize;
-        Self {
-            signal: vec![0; history + AHEAD_FRAMES * frame].into_boxed_slice(),
-            history,
-            ahead: 0,
-            paused: true,
-            next: 0,
-            filled: 0,
-            started: false,
-            concealed: 0,
-            tail: [0; MAX_FRAME_SAMPLES / 8],
-            tail_length: 0,
-            sequence: 0,
-            without_audio: 0,
-            newest_without_audio: i64::MIN,
-            waiting: 0,
-            settling: false,
-        }
-    }
-
-    /// Whether audio that ends here comes too late to be played.
-    pub(super) fn is_past(&self, end: i64) -> bool {
-        self.started && end <= self.next
-    }
-
-    /// Learns of a packet that carries no audio.
-    pub(super) fn note_without_audio(&mut self, sequence: i64) {
-        if sequence > self.sequence {
-            self.without_audio += 1;
-        }
-        self.newest_without_audio = self.newest_without_audio.max(sequence);
-    }
-
-    /// Stops until there is something to play at the best delay.
-    pub(super) fn pause(&mut self) {
-        self.paused = true;
-        self.filled = 0;
-        self.concealed = 0;
-        self.tail_length = 0;
-        self.waiting = 0;
-        self.settling = false;
-    }
-
-    /// Forgets where the stream was.
-    pub(super) fn forget(&mut self) {
-        self.started = false;
-        self.without_audio = 0;
-        self.newest_without_audio = i64::MIN;
-    }
-
-    fn room(&self) -> usize {
-        self.signal.len() - self.history - self.ahead
-    }
-
-    fn push_silence(&mut self, count: usize) {
-        let start = self.history + self.ahead;
-        self.signal[start..start + count].fill(0);
-        self.ahead += count;
-    }
-}
-
-/// How loud made-up sound is after so many samples of it.
-fn fade(samples: usize, frame: usize) -> f32 {
-    let (whole, part) = (samples / frame, (samples % frame) as f32 / frame as f32);
-    let last = FADES.len() - 1;
-    let before = if whole == 0 {
-        1.0
-    } else {
-        FADES[(whole - 1).min(last)]
-    };
-    before + (FADES[whole.min(last)] - before) * part
-}
-
 /// What came of an attempt to have more audio.
-enum Supply {
+pub(super) enum Supply {
     Received,
     Concealed,
     /// Nothing came for so long that there is silence.
@@ -158,6 +46,9 @@ impl AudioReceiver {
         };
         let playing = &mut self.playing;
         let (start, frame) = (playing.history, self.frame);
+        playing
+            .loudness
+            .learn(level_dbov(&playing.signal[start..start + frame]));
         out.copy_from_slice(&playing.signal[start..start + frame]);
         playing.signal.copy_within(frame..start + playing.ahead, 0);
         playing.ahead -= frame;
@@ -200,10 +91,7 @@ impl AudioReceiver {
                 return false;
             }
             if waited <= self.delay.most_us() + EXCESS_US {
-                let playing = &mut self.playing;
-                playing.paused = false;
-                playing.started = true;
-                playing.next = packet.timestamp;
+                self.playing.begin(packet.timestamp, packet.sequence);
                 return true;
             }
             self.store.pop();
@@ -241,17 +129,17 @@ impl AudioReceiver {
     }
 
     /// Takes up a packet that begins at or before `place`.
-    fn take(&mut self, now_us: i64, packet: Stored, place: i64) -> Supply {
+    pub(super) fn take(&mut self, now_us: i64, packet: Stored, place: i64) -> Supply {
         let mut from = place.max(packet.timestamp);
         if self.playing.filled > 0 && place > packet.timestamp {
             let waits_us = self.in_microseconds(self.playing.ahead as i64);
             let delay = now_us + waits_us
                 - self.delay.shortest_us()
                 - self.in_microseconds(packet.timestamp);
-            // Nothing came and then this, next in line: the network is slower now, and nothing of it need be lost. One that
-            // was overtaken is no reason to wait longer, unless that is what is aimed at.
-            let in_line = packet.sequence == self.playing.sequence + 1;
-            let most = if in_line {
+            // When nothing came for so long, the network is slower now, and nothing more need be lost. Before that, a packet
+            // is waited for only as long as is aimed at.
+            let waited = self.playing.filled >= 2 * self.frame as i64;
+            let most = if waited {
                 self.delay.most_us()
             } else {
                 self.delay.target_us()
@@ -335,11 +223,9 @@ impl AudioReceiver {
     }
 
     /// Decodes the oldest packet and gives it up; `false` when its payload is none of its codec.
-    fn decode_front(&mut self, codec: crate::codec::Codec) -> bool {
+    fn decode_front(&mut self, codec: Codec) -> bool {
         self.decoded.clear();
-        let index = crate::codec::Codec::ALL
-            .iter()
-            .position(|known| *known == codec);
+        let index = Codec::ALL.iter().position(|known| *known == codec);
         let decoder = index.and_then(|index| self.decoders[index].as_mut());
         let good = decoder.is_some_and(|decoder| {
             decoder
@@ -364,125 +250,6 @@ impl AudioReceiver {
         playing.without_audio = 0;
     }
 
-    /// The delay, beyond the fastest packet's way, at which the next packet will be needed.
-    fn slack_us(&self, now_us: i64) -> i64 {
-        let frames = (self.playing.ahead / self.frame) as i64;
-        now_us + frames * FRAME_US
-            - self.delay.shortest_us()
-            - self.in_microseconds(self.playing.next)
-    }
-
-    /// Gains or loses delay where there is cause to and the sound allows it.
-    fn adapt(&mut self, now_us: i64) -> Playout {
-        let slack = self.slack_us(now_us);
-        let target = self.delay.target_us();
-        if slack > self.delay.most_us() + EXCESS_US {
-            self.leap(slack - target);
-            return Playout::Compressed;
-        }
-        let (short, long) = (target - slack, slack - target - FRAME_US);
-        let rest = self.playing.ahead % self.frame;
-        let settle = self.playing.settling && rest >= self.stretcher.shortest();
-        if short > SLACK_BELOW_US {
-            self.playing.settling = false;
-            let pressing = short > 15_000 || self.playing.waiting > 50;
-            if self.stretch(if pressing { 0.5 } else { 0.85 }) {
-                return Playout::Stretched;
-            }
-        } else if long > SLACK_ABOVE_US || settle {
-            let most = if long > SLACK_ABOVE_US {
-                self.stretcher.longest()
-            } else {
-                rest
-            };
-            // A little too much delay can wait for a pause or a very steady sound; a lot cannot.
-            let demand = match (long, self.playing.waiting) {
-                (80_000.., _) => 0.3,
-                (40_000.., _) => 0.6,
-                (_, PATIENCE..) => 0.9,
-                _ => 0.985,
-            };
-            if self.compress(most, demand) {
-                self.playing.settling = true;
-                return Playout::Compressed;
-            }
-        } else {
-            self.playing.waiting = 0;
-            self.playing.settling = false;
-            return Playout::Normal;
-        }
-        self.playing.waiting += 1;
-        Playout::Normal
-    }
-
-    /// Plays slower by one period.
-    fn stretch(&mut self, demand: f32) -> bool {
-        let playing = &mut self.playing;
-        let end = playing.history + playing.ahead;
-        let Some(lag) = self
-            .stretcher
-            .expand(&mut playing.signal, playing.history, end, demand)
-        else {
-            return false;
-        };
-        playing.ahead += lag;
-        playing.waiting = 0;
-        true
-    }
-
-    /// Plays faster by one period of at most so many samples.
-    fn compress(&mut self, most: usize, demand: f32) -> bool {
-        while self.playing.ahead < self.frame + most {
-            let next = self.playing.next;
-            match self.store.front() {
-                Some(packet)
-                    if packet.timestamp == next
-                        && self.playing.room() >= packet.samples as usize =>
-                {
-                    self.take(0, packet, next);
-                }
-                _ => break,
-            }
-        }
-        let playing = &mut self.playing;
-        let most = most.min(playing.ahead.saturating_sub(self.frame));
-        let waiting = &mut playing.signal[playing.history..];
-        let Some(lag) = self
-            .stretcher
-            .compress(waiting, playing.ahead, most, demand)
-        else {
-            return false;
-        };
-        playing.ahead -= lag;
-        playing.waiting = 0;
-        true
-    }
-
-    /// Throws away so much of what waits in the store, in microseconds: the network delivered a backlog.
-    fn leap(&mut self, excess_us: i64) {
-        let goal = self.playing.next + excess_us * i64::from(self.rate) / 1_000_000;
-        let merge = self.concealer.merge_length();
-        let playing = &mut self.playing;
-        let start = playing.history + playing.ahead;
-        if playing.room() >= merge {
-            let (past, rest) = playing.signal.split_at_mut(start);
-            self.concealer.extend(past, &mut rest[..merge]);
-            playing.tail[..merge].copy_from_slice(&rest[..merge]);
-            playing.tail_length = merge;
-        }
-        while let Some(packet) = self.store.front() {
-            if packet.end() > goal {
-                self.playing.next = packet.timestamp;
-                self.playing.sequence = packet.sequence - 1;
-                break;
-            }
-            self.store.pop();
-            self.statistics.overflowed += 1;
-            self.playing.next = packet.end();
-            self.playing.sequence = packet.sequence;
-        }
-    }
-
     /// Measures the delay at which this frame is played.
     fn observe(&mut self, now_us: i64) {
         let playing = &self.playing;
@@ -496,4 +263,16 @@ impl AudioReceiver {
             *known + (delay - *known) / 16.0
         };
     }
+}
+
+/// How loud made-up sound is after so many samples of it.
+fn fade(samples: usize, frame: usize) -> f32 {
+    let (whole, part) = (samples / frame, (samples % frame) as f32 / frame as f32);
+    let last = FADES.len() - 1;
+    let before = if whole == 0 {
+        1.0
+    } else {
+        FADES[(whole - 1).min(last)]
+    };
+    before + (FADES[whole.min(last)] - before) * part
 }
