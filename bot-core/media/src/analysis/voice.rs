@@ -4,7 +4,7 @@
 //!
 //! It goes by energy above a noise floor that adapts: the floor is the quietest that the last three seconds held, so it
 //! falls to a quieter line at once and rises to a noisier one within three seconds. Speech does not lift it, because there
-//! are quiet moments between syllables. The floor is capped: what is louder than [`FLOOR_CAP_DBOV`] plus the margin always
+//! are quiet moments between syllables. The floor is capped: what is louder than -38 dBov plus the margin always
 //! counts, so that music or a tone at the level of speech is no silence.
 //!
 //! Invariant: constant work and memory per sample, whatever the pieces in which samples arrive.

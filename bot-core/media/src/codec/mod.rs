@@ -178,6 +178,59 @@ mod tests {
     }
 
     #[test]
+    fn every_sample_comes_back_within_half_a_step() {
+        for codec in Codec::ALL {
+            let samples: Vec<i16> = (i16::MIN..=i16::MAX).step_by(7).collect();
+            let (mut bytes, mut back) = (Vec::new(), Vec::new());
+            codec.encoder().encode(&samples, &mut bytes);
+            codec.decoder().decode(&bytes, &mut back).unwrap();
+            assert_eq!(codec.samples_in(bytes.len()) as usize, samples.len());
+            for (sample, value) in samples.iter().zip(&back) {
+                let error = (i32::from(*sample) - i32::from(*value)).abs();
+                // A step is a thirty-second to a sixteenth of the value, and 8 or 16 where that is finest.
+                assert!(
+                    error <= 8 + i32::from(*sample).abs() / 31,
+                    "{codec}: {sample} became {value}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_code_survives_being_decoded_and_encoded_again() {
+        for codec in Codec::ALL {
+            let codes: Vec<u8> = (0..=255).collect();
+            let (mut samples, mut again) = (Vec::new(), Vec::new());
+            codec.decoder().decode(&codes, &mut samples).unwrap();
+            codec.encoder().encode(&samples, &mut again);
+            for (code, again) in codes.iter().zip(&again) {
+                // Mu-law has two zeros.
+                assert!(
+                    code == again || (codec == Codec::Pcmu && *code == 0x7f && *again == 0xff),
+                    "{codec}: {code:#x}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn known_values_are_as_the_standard_has_them() {
+        let coded = |codec: Codec, samples: &[i16]| {
+            let mut bytes = Vec::new();
+            codec.encoder().encode(samples, &mut bytes);
+            bytes
+        };
+        assert_eq!(
+            coded(Codec::Pcmu, &[0, i16::MAX, i16::MIN, 1_000, -1_000]),
+            [0xff, 0x80, 0x00, 0xce, 0x4e]
+        );
+        assert_eq!(
+            coded(Codec::Pcma, &[0, i16::MAX, i16::MIN, 1_000, -1_000]),
+            [0xd5, 0xaa, 0x2a, 0xfa, 0x7a]
+        );
+    }
+
+    #[test]
     fn static_payload_types_lead_back_to_their_codec() {
         for codec in Codec::ALL {
             let payload_type = codec.static_payload_type().unwrap();

@@ -3,7 +3,7 @@
 //! Purpose: make a lost packet hard to hear. Two estimates are made and averaged, because their errors differ:
 //! - **pitch**: the newest period of the past goes on; where the future is known too, the first period of the future goes
 //!   backwards, and the one fades into the other;
-//! - **prediction**: the autoregressive model of the sound ([`predict`]) goes on; where the future is known too, the gap is
+//! - **prediction**: the autoregressive model of the sound (`predict`) goes on; where the future is known too, the gap is
 //!   the one that the model finds least surprising between both sides (Janssen, Veldhuis and Vries, 1986).
 //!
 //! Measured with PESQ over 42 draws of 5% loss in seven passages: pitch repetition alone gains 0.42 over silence, both
