@@ -26,7 +26,7 @@ async fn stage(yaml: &str) -> (Stage, tempfile::TempDir) {
 fn prompt_at(ear: &Ear, name: &str) -> Option<f64> {
     let prompt = wav_bytes(callbot_media_files::by_name(name).unwrap().bytes);
     let found = find(&prompt, &ear.samples(), 8000)?;
-    (found.confidence > 0.8).then(|| found.offset.as_secs_f64())
+    (found.confidence > 0.8).then_some(found.offset.as_secs_f64())
 }
 
 const MENU: &str = "

@@ -45,7 +45,7 @@ impl IvrBot {
 #[async_trait]
 impl Bot for IvrBot {
     async fn on_call(&mut self, call: IncomingCall) -> Result<()> {
-        Run::new(&self.flow, call).to_the_end().await
+        Run::new(&self.flow, call).through().await
     }
 }
 

@@ -65,7 +65,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    pub(super) async fn to_the_end(mut self) -> Result<()> {
+    pub(super) async fn through(mut self) -> Result<()> {
         let flow = self.flow;
         let mut state = flow.start;
         'states: loop {
