@@ -92,7 +92,7 @@ fn the_right_prompt_is_told_from_the_wrong_one_through_codec_noise_loss_and_jitt
         }
     };
     for seed in 0..4 {
-        for n in 0..3 {
+        for (n, name) in PASSAGES.iter().enumerate() {
             let mut signal = vec![0; 16_000];
             signal.extend(half(n, 0).iter().map(|sample| sample / 2));
             signal.extend([0; 16_000]);
@@ -105,7 +105,7 @@ fn the_right_prompt_is_told_from_the_wrong_one_through_codec_noise_loss_and_jitt
             });
             let (out, _) = heard(sent, 3_000, signal.len() / 160 + 10);
             let right = find(half(n, 0), &out, 8_000).unwrap();
-            println!("{} {seed}: {right:?}", PASSAGES[n]);
+            println!("{name} {seed}: {right:?}");
             let enough = if seed == 0 { 0.9 } else { 0.6 };
             assert!(right.confidence > enough, "{right:?}");
             assert!((right.gain_db + 6.0).abs() < 1.0, "{right:?}");

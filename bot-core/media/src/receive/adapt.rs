@@ -12,6 +12,9 @@ use crate::stretch::Tolerance;
 const SLACK_BELOW_US: i64 = 2_000;
 const SLACK_ABOVE_US: i64 = 4_000;
 
+/// A delay that is wrong for fewer frames is no more than a thread that woke late.
+const PERSISTENCE: u32 = 5;
+
 /// A change of the delay that does not press waits for a pause; after so many frames without one, any steady sound will do.
 const PATIENCE: u32 = 1_000;
 
@@ -40,8 +43,13 @@ impl AudioReceiver {
         let rest = self.playing.ahead % self.frame;
         let settles = self.playing.settling && rest >= self.stretcher.shortest();
         let waited = self.playing.waiting >= PATIENCE;
+        let persists = self.playing.waiting >= PERSISTENCE;
         if short > SLACK_BELOW_US {
             self.playing.settling = false;
+            self.playing.wait(true);
+            if !persists {
+                return Playout::Normal;
+            }
             let likeness = match self.delay.late_share(slack) {
                 UNBEARABLY_LATE.. => 0.5,
                 NOTABLY_LATE.. => 0.85,
@@ -52,6 +60,10 @@ impl AudioReceiver {
                 return Playout::Stretched;
             }
         } else if long > SLACK_ABOVE_US || settles {
+            self.playing.wait(false);
+            if !persists && !settles {
+                return Playout::Normal;
+            }
             let most = if long > SLACK_ABOVE_US {
                 self.stretcher.longest()
             } else {
@@ -70,9 +82,7 @@ impl AudioReceiver {
         } else {
             self.playing.waiting = 0;
             self.playing.settling = false;
-            return Playout::Normal;
         }
-        self.playing.waiting = self.playing.waiting.saturating_add(1);
         Playout::Normal
     }
 

@@ -31,6 +31,8 @@ pub(super) struct Playing {
     pub(super) newest_without_audio: i64,
     /// Frames for which a change of the delay has been waiting for a sound that allows it.
     pub(super) waiting: u32,
+    /// Whether what waits is to gain delay, not to lose it.
+    gaining: bool,
     /// Delay is being lost and there is a rest of a frame still to lose.
     pub(super) settling: bool,
     pub(super) loudness: Loudness,
@@ -107,6 +109,7 @@ impl Playing {
             without_audio: 0,
             newest_without_audio: i64::MIN,
             waiting: 0,
+            gaining: false,
             settling: false,
             loudness: Loudness::UNKNOWN,
         }
@@ -149,6 +152,17 @@ impl Playing {
         self.started = false;
         self.without_audio = 0;
         self.newest_without_audio = i64::MIN;
+    }
+
+    /// Counts a frame for which delay should be gained, or lost.
+    pub(super) fn wait(&mut self, gaining: bool) {
+        let before = if self.gaining == gaining {
+            self.waiting
+        } else {
+            0
+        };
+        self.waiting = before.saturating_add(1);
+        self.gaining = gaining;
     }
 
     /// Whether the frame that is played next is a pause.
