@@ -14,6 +14,9 @@ pub(super) const RATE: u32 = 8_000;
 /// New audio after which the ear looks again: 100 ms.
 const STEP: usize = RATE as usize / 10;
 
+/// Likeness at which no second look is needed.
+const CERTAIN: f32 = 0.95;
+
 /// Everything that the far end let us hear since the ear was put on.
 #[derive(Debug)]
 pub(super) struct Ear {
@@ -38,19 +41,30 @@ impl Ear {
     }
 
     /// Waits until this was heard whole, after what was recognised before.
-    /// `None` when it was not heard in this time of audio, or the call ended.
+    /// `None` when it was not heard within this time from now, or the call ended.
     pub(super) async fn hear(&mut self, sound: &[i16], within: Duration) -> Option<Alignment> {
-        let last = self.at + samples(within);
+        let last = self.heard.borrow().len() + samples(within);
         let mut next = self.at + sound.len();
+        let mut likely: Option<Alignment> = None;
         loop {
-            let ready = self.heard.wait_for(|heard| heard.len() >= next).await;
-            let over = ready.is_err();
+            let over = self
+                .heard
+                .wait_for(|heard| heard.len() >= next)
+                .await
+                .is_err();
             let found = {
                 let heard = self.heard.borrow();
                 find(sound, heard.get(self.at..)?, RATE)
             };
-            if let Some(mut found) = found
-                && found.confidence >= LIKENESS
+            // Its very end may still be on its way: one more look tells.
+            let looked_twice = likely.is_some();
+            let better = |a: &Alignment, b: &Alignment| a.confidence.total_cmp(&b.confidence);
+            likely = likely
+                .into_iter()
+                .chain(found.filter(|found| found.confidence >= LIKENESS))
+                .max_by(better);
+            if let Some(mut found) = likely
+                && (found.confidence >= CERTAIN || looked_twice || over)
             {
                 found.offset += Duration::from_secs_f64(self.at as f64 / f64::from(RATE));
                 self.at = samples(found.offset) + sound.len();
@@ -65,7 +79,11 @@ impl Ear {
 
     /// What was heard since the last prompt that was recognised.
     pub(super) fn rest(&self) -> Vec<i16> {
-        self.heard.borrow().get(self.at..).unwrap_or_default().to_vec()
+        self.heard
+            .borrow()
+            .get(self.at..)
+            .unwrap_or_default()
+            .to_vec()
     }
 }
 

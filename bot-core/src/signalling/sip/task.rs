@@ -220,11 +220,9 @@ impl SipTask {
                 .opened(flow, listener, local, remote, connection),
             Inbound::Closed { flow, remote, why } => {
                 if self.transport.closed(flow, remote) {
-                    self.ua
-                        .transport_failed(now, &FailedTransport::flow(flow), why.clone());
                     self.ua.transport_failed(
                         now,
-                        &FailedTransport::peer(Protocol::Tcp, remote),
+                        &FailedTransport::connection(flow, Protocol::Tcp, remote),
                         why,
                     );
                 }
@@ -414,8 +412,16 @@ impl SipTask {
             .observer
             .is_some()
             .then(|| (transmit.target.clone(), transmit.payload.clone()));
+        let known = (transmit.target.remote, transmit.target.flow);
+        let transaction = transmit.transaction;
         match self.transport.send(transmit) {
-            Ok(remote) => {
+            Ok((remote, flow)) => {
+                if let Some(transaction) = transaction
+                    && known != (Some(remote), flow)
+                {
+                    // What follows in this transaction goes the same way.
+                    self.ua.bound(transaction, remote, flow);
+                }
                 if let Some((target, payload)) = observed {
                     let local = target.local.unwrap_or(target.advertised);
                     self.observe(

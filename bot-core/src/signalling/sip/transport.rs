@@ -25,6 +25,9 @@ struct Open {
     source: Option<Source>,
 }
 
+/// The way that a message went: the peer, and the connection on streams.
+pub(crate) type Way = (SocketAddr, Option<FlowId>);
+
 /// What went wrong with a transmission, for the user agent.
 pub(crate) type Failure = (FailedTransport, String);
 
@@ -77,12 +80,15 @@ impl Transport {
     }
 
     /// Sends, connects first, or has the name resolved first.
-    pub(crate) fn send(&mut self, transmit: Transmit) -> Result<SocketAddr, Option<Failure>> {
+    pub(crate) fn send(&mut self, transmit: Transmit) -> Result<Way, Option<Failure>> {
         let target = &transmit.target;
-        if let Some(open) = target.flow.and_then(|flow| self.connections.get(&flow)) {
-            let remote = open.remote;
+        if let Some((flow, open)) = target
+            .flow
+            .and_then(|flow| Some((flow, self.connections.get(&flow)?)))
+        {
+            let way = (open.remote, Some(flow));
             return if open.connection.send(transmit.payload.clone()) {
-                Ok(remote)
+                Ok(way)
             } else {
                 Err(Some(broken(&transmit, "the connection takes no more")))
             };
@@ -117,7 +123,7 @@ impl Transport {
         &self,
         transmit: &Transmit,
         remote: SocketAddr,
-    ) -> Result<SocketAddr, Option<Failure>> {
+    ) -> Result<Way, Option<Failure>> {
         let datagrams = || {
             self.locator.listeners().iter().filter(|listener| {
                 listener.protocol == Protocol::Udp && listener.local.is_ipv4() == remote.is_ipv4()
@@ -131,9 +137,11 @@ impl Transport {
             return Err(Some(broken(transmit, "no UDP listener fits this address")));
         };
         match socket.send_to(&transmit.payload, remote) {
-            Ok(()) => Ok(remote),
+            Ok(()) => Ok((remote, None)),
             // Reported of an earlier datagram: the timers of the transaction decide.
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => Ok(remote),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                Ok((remote, None))
+            }
             Err(error) => Err(Some(broken(transmit, &error.to_string()))),
         }
     }
@@ -142,13 +150,13 @@ impl Transport {
         &mut self,
         transmit: &Transmit,
         remote: SocketAddr,
-    ) -> Result<SocketAddr, Option<Failure>> {
+    ) -> Result<Way, Option<Failure>> {
         let known = self
             .by_remote
             .get(&remote)
-            .and_then(|flow| self.connections.get(flow));
-        let sent = match known {
-            Some(open) => open.connection.send(transmit.payload.clone()),
+            .and_then(|flow| Some((*flow, self.connections.get(flow)?)));
+        let (flow, sent) = match known {
+            Some((flow, open)) => (flow, open.connection.send(transmit.payload.clone())),
             None => {
                 let (flow, connection) = stream::connect(remote, self.inbound.clone());
                 let sent = connection.send(transmit.payload.clone());
@@ -161,11 +169,11 @@ impl Transport {
                         source: None,
                     },
                 );
-                sent
+                (flow, sent)
             }
         };
         if sent {
-            Ok(remote)
+            Ok((remote, Some(flow)))
         } else {
             Err(Some(broken(transmit, "the connection takes no more")))
         }
