@@ -5,8 +5,8 @@
 //!
 //! The prompt as a whole is first placed by cross-correlation (through the FFT), each place weighed by the energy there.
 //! Its parts of 250 ms are then looked for near where they should be, each on its own, so that a shift of a few
-//! milliseconds in the middle costs nothing. The confidence is their mean likeness, weighted by energy: 0.9 and more for
-//! the prompt through G.711, 0.6 and more under 5% loss, below 0.4 for another prompt of the same voice.
+//! milliseconds in the middle costs nothing. The confidence is their mean likeness, weighted by energy: above 0.98 for the
+//! prompt through G.711, 5% loss, jitter and line noise, and below 0.45 for another prompt of the same voice.
 
 use std::time::Duration;
 
