@@ -127,3 +127,60 @@ fn a_wrong_password_registers_nobody() {
         },
     );
 }
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn a_dialled_call_answers_the_proxys_challenge() {
+    Lab::run(
+        "kamailio-407",
+        &[Peer::Callbot, Peer::Kamailio, Peer::Baresip],
+        |lab| {
+            let kamailio = Kamailio::start(lab, Digest::Md5, &["CHALLENGE_CALLS"])?;
+            let account = format!(
+                ";regint=60;auth_user=bob;auth_pass=pw-bob;outbound=\"sip:{}\"",
+                kamailio.address()
+            );
+            let bob = Baresip::named("bob", Source::Echo)
+                .account(&account)
+                .registrar(kamailio.address())
+                .answering();
+            let mut baresip = bob.start(lab)?;
+            kamailio.wait_registered("bob", true, seconds(5))?;
+            let (callee, own) = (
+                format!("sip:bob@{}", kamailio.address()),
+                format!("sip:alice@{}", kamailio.address()),
+            );
+            let listen = format!("udp://127.0.0.1:{}", lab.port()?);
+            let arguments = [
+                "dial",
+                &callee,
+                "--register",
+                &own,
+                "--password-env",
+                "CALLBOT_TEST_PASSWORD",
+                "--duration",
+                "2",
+                "--listen",
+                &listen,
+            ];
+            let mut callbot = Callbot::start(
+                lab,
+                "callbot",
+                &arguments,
+                &[("CALLBOT_TEST_PASSWORD", "pw-alice")],
+            )?;
+            let status = callbot.process().wait(seconds(20))?;
+            ensure!(
+                status.success(),
+                "callbot ended with {status}: {:?}",
+                callbot.calls()
+            );
+            ensure!(
+                kamailio.registered("alice").is_none(),
+                "callbot left its registration behind"
+            );
+            baresip.wait_event("CALL_CLOSED", seconds(5))?;
+            baresip.quit()
+        },
+    );
+}

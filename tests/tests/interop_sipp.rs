@@ -64,6 +64,8 @@ fn tcp_a_connection_for_each_call() {
             .at_once(1000)
             .over(Transport::TcpEach)
             .with("-max_socket", 2000)
+            // Calls that last make connections that stand side by side.
+            .with("-d", 2000)
     });
 }
 

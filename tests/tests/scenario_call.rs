@@ -1,5 +1,7 @@
 //! Calls from INVITE to BYE, over the in-memory network and in paused time.
 
+#![allow(clippy::unwrap_used, reason = "what fails in a test is the test")]
+
 mod common;
 
 use callbot_core::analysis::measure_tone;

@@ -1,5 +1,7 @@
 //! The rules of gathering digits, one test a sentence, in paused time.
 
+#![allow(clippy::unwrap_used, reason = "what fails in a test is the test")]
+
 mod common;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! A ten-minute IVR call in paused time: the same each time, and quick.
 
+#![allow(clippy::unwrap_used, reason = "what fails in a test is the test")]
+
 mod common;
 
 use callbot_core::driver::memory::Impairment;
