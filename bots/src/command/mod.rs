@@ -28,6 +28,7 @@ use clap::{Parser, Subcommand};
     subcommand_required = true,
     after_help = "\
 Examples:
+  callbot demo                                       see it work, without a phone
   callbot echo                                       every caller hears himself
   callbot answer --play welcome.mp3 --record 'rec/{call_id}.wav'
   callbot ivr office.yaml                            menus, prompts and messages from a file
@@ -51,6 +52,7 @@ enum Command {
     Ivr(ivr::Ivr),
     Dial(dial::Dial),
     Check(check::Check),
+    Demo(crate::demo::Demo),
 }
 
 /// Why the command ends before its work is done: one line for standard error, and exit code 2.
@@ -73,6 +75,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Ivr(ivr) => ivr.run(),
         Command::Dial(dial) => dial.run(),
         Command::Check(check) => check.run(),
+        Command::Demo(demo) => demo.run().map_err(Misuse),
     };
     outcome.unwrap_or_else(|Misuse(why)| {
         eprintln!("callbot: {why}");

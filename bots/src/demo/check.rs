@@ -18,6 +18,19 @@ const LENGTH_MS: u128 = 100;
 /// What is softer does not belong to a message, in dBov.
 const QUIET_DBOV: f32 = -50.0;
 
+/// Characters of a prompt's text that are shown.
+const TEXT: usize = 30;
+
+/// A likeness, as it is shown.
+pub(super) fn percent(likeness: f32) -> String {
+    format!("{:.0}%", likeness * 100.0)
+}
+
+/// A difference of levels; none is `+0.0`, from whichever side it comes.
+fn decibels(gain: f32) -> String {
+    format!("{:+.1} dB", (gain * 10.0).round() / 10.0 + 0.0)
+}
+
 /// One thing that was looked at.
 #[derive(Clone, Debug)]
 pub(super) struct Check {
@@ -39,16 +52,18 @@ impl Check {
 /// Whether these words were heard, at the level at which they were played.
 pub(super) fn prompt(heard: &[i16], words: &Words) -> Check {
     let Some(found) = find(words.samples(), heard, RATE) else {
-        return Check::new("right prompt", false, format!("{words}: nothing was heard"));
+        let figures = format!("nothing was heard: {}", words.short(TEXT));
+        return Check::new("right prompt", false, figures);
     };
     let passed = found.confidence >= LIKENESS && found.gain_db.abs() <= LEVEL_DB;
-    let mut figures = format!("{words}: likeness {:.2}", found.confidence);
-    if found.confidence >= LIKENESS {
+    let likeness = percent(found.confidence);
+    let place = if found.confidence >= LIKENESS {
         let at = found.offset.as_secs_f32();
-        figures += &format!(", level {:+.1} dB, at {at:.2} s", found.gain_db);
+        format!("{}, at {at:.2} s", decibels(found.gain_db))
     } else {
-        figures += &format!(", {LIKENESS:.2} is needed");
-    }
+        format!("{} is needed", percent(LIKENESS))
+    };
+    let figures = format!("{likeness} alike, {place}: {}", words.short(TEXT));
     Check::new("right prompt", passed, figures)
 }
 
@@ -74,10 +89,10 @@ pub(super) fn beep(heard: &[i16]) -> Check {
         && ms.abs_diff(400) <= 40
         && tone.gaps.is_empty();
     let figures = format!(
-        "{:.1} Hz for {ms} ms at {:.1} dBov, without a gap: {}",
+        "{:.1} Hz for {ms} ms at {:.1} dBov, {} gaps",
         tone.frequency,
         tone.level_dbov,
-        if tone.gaps.is_empty() { "yes" } else { "no" }
+        tone.gaps.len()
     );
     Check::new(WHAT, passed, figures)
 }
@@ -95,7 +110,7 @@ pub(super) fn message(recorded: &[i16], spoken: &Words) -> [Check; 3] {
         Check::new(
             "right message",
             words >= LIKENESS,
-            format!("{spoken}: likeness {words:.2}"),
+            format!("{} alike: {}", percent(words), spoken.short(TEXT)),
         ),
         Check::new(
             "right level",
@@ -149,7 +164,11 @@ pub(super) fn network(figures: Option<&Statistics>) -> Check {
         figures.jitter_ms,
         figures.mos.unwrap_or_default()
     );
-    Check::new(WHAT, figures.packets_lost == 0 && figures.packets_received > 0, text)
+    Check::new(
+        WHAT,
+        figures.packets_lost == 0 && figures.packets_received > 0,
+        text,
+    )
 }
 
 /// One channel of a WAV file at [`RATE`]; empty, with the reason, when it cannot be read.

@@ -97,20 +97,38 @@ impl Show {
     /// Begins a ladder; its times count from here.
     pub(super) fn ladder(&self) {
         *lock(&self.begin) = Instant::now();
-        let lanes = format!("     time   {:<w$}{:>w$}", "caller", "IVR", w = WIDTH / 2 + 1);
+        let lanes = format!(
+            "     time   {:<w$}{:>w$}",
+            "caller",
+            "IVR",
+            w = WIDTH / 2 + 1
+        );
         self.line(self.ink(Ink::Dim, &lanes));
     }
 
     /// A SIP message, as the caller's side sent or received it.
     pub(super) fn message(&self, message: &SipMessage) {
-        let mut text = message.summary();
-        if message.has_body() {
-            text.push_str(" + SDP");
-        }
         let way = match message.direction() {
             MessageDirection::Sent => Way::ToIvr,
             MessageDirection::Received => Way::ToCaller,
         };
+        self.sip(way, message);
+    }
+
+    /// A SIP message, as the IVR's side sent or received it.
+    pub(super) fn answer(&self, message: &SipMessage) {
+        let way = match message.direction() {
+            MessageDirection::Sent => Way::ToCaller,
+            MessageDirection::Received => Way::ToIvr,
+        };
+        self.sip(way, message);
+    }
+
+    fn sip(&self, way: Way, message: &SipMessage) {
+        let mut text = message.summary();
+        if message.has_body() {
+            text.push_str(" + SDP");
+        }
         self.arrow(way, '─', Ink::Cyan, &text);
     }
 

@@ -1,6 +1,5 @@
 //! Spoken words that the demo plays and recognises: prompts of the media files, whole or their beginning.
 
-use std::fmt;
 use std::time::Duration;
 
 use callbot_core::{Prompt, Sound};
@@ -31,7 +30,10 @@ impl Words {
     pub(super) fn first(mut self, sentences: usize, length: Duration) -> Self {
         let samples = (length.as_secs_f64() * f64::from(RATE)) as usize;
         self.samples.truncate(samples);
-        let end = self.text.match_indices('.').nth(sentences.saturating_sub(1));
+        let end = self
+            .text
+            .match_indices('.')
+            .nth(sentences.saturating_sub(1));
         if let Some((end, _)) = end {
             self.text.truncate(end + 1);
         }
@@ -59,14 +61,16 @@ impl Words {
         Duration::from_secs_f64(self.samples.len() as f64 / f64::from(RATE))
     }
 
+    /// The text, cut to so many characters.
+    pub(super) fn short(&self, most: usize) -> String {
+        match self.text.char_indices().nth(most) {
+            Some((end, _)) => format!("“{}…”", self.text[..end].trim_end()),
+            None => format!("“{}”", self.text),
+        }
+    }
+
     pub(super) fn sound(&self) -> Sound {
         Prompt::from_pcm(RATE, &self.samples).into()
-    }
-}
-
-impl fmt::Display for Words {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "“{}”", self.text)
     }
 }
 
