@@ -89,9 +89,10 @@ fn a_message_ends_at_the_hash_key() {
         baresip.quit()?;
         let message = Sound::read(&lab.path("message.wav"))?.find_tone(440.0)?;
         lab.say(format!("message: {message}"));
+        // While it presses a key baresip sends no sound.
         ensure!(
-            (message.span.length() - 3000.0).abs() < 500.0,
-            "3 s were spoken, recorded were {message}"
+            (message.span.length() - 3000.0).abs() < 700.0,
+            "about 3 s lie between the keys, recorded were {message}"
         );
         ensure!(message.gap == 0.0, "the message is broken: {message}");
         Sound::read(&baresip.heard()?)?
