@@ -123,10 +123,9 @@ impl Bot for AnswerBot {
         };
         let result = match self.hang_up_after {
             None => self.talk(&call).await,
-            Some(time) => match tokio::time::timeout(time, self.talk(&call)).await {
-                Ok(ended) => ended,
-                Err(_) => call.hangup().await,
-            },
+            Some(time) => tokio::time::timeout(time, self.talk(&call))
+                .await
+                .unwrap_or(Ok(())),
         };
         if let Some(recording) = recording {
             // An error has been logged when it happened; the call was not to suffer.

@@ -7,6 +7,9 @@ use tokio::sync::broadcast;
 
 use crate::answer;
 
+/// How long the far end may take to answer our BYE.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// What happens in a call that a [`Caller`] places.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -137,7 +140,8 @@ impl Caller {
         self
     }
 
-    /// Places the call, and returns as soon as it is on its way.
+    /// Places the call, and returns as soon as it is on its way. Finding the
+    /// way takes part of the timeout. Cancel safe.
     ///
     /// # Errors
     /// [`Error::Uri`] when the URI cannot be called, [`Error::Exhausted`]
@@ -161,6 +165,13 @@ impl Caller {
         }
         if let Some(timeout) = self.timeout {
             dial = dial.timeout(timeout);
+            return match tokio::time::timeout(timeout, dial.start()).await {
+                Ok(started) => started,
+                Err(_) => Err(Error::Uri {
+                    uri: uri.to_owned(),
+                    why: format!("no way to it was found within {} s", timeout.as_secs_f32()),
+                }),
+            };
         }
         dial.start().await
     }
@@ -215,11 +226,13 @@ impl Caller {
                 }
             }
         };
-        call.hangup().await?;
         if let Some(recording) = recording {
             // An error has been logged when it happened.
             let _ = recording.stop().await;
         }
+        // A far end that is gone does not answer a BYE; the dialog's own
+        // time-out goes on without us.
+        let _ = tokio::time::timeout(GOODBYE, call.hangup()).await;
         result
     }
 

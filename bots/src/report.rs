@@ -18,6 +18,8 @@ use tokio_util::task::TaskTracker;
 
 /// Reports that wait for a slow reader; then bots' reports wait, and no call does.
 const WAITING: usize = 4096;
+/// How long the far end may take to answer a BYE before the call is reported without it.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// How long the last figures of the media may take.
 const FIGURES: Duration = Duration::from_secs(1);
 
@@ -106,31 +108,38 @@ fn rounded(value: f32) -> f64 {
 }
 
 impl CallReport {
-    /// Waits for the end of the call and reports it. `error` is what its bot
-    /// ended with, if it failed.
+    /// Reports a call whose bot is done, when it has ended. `error` is what the
+    /// bot ended with, if it failed. A far end that does not even answer our
+    /// BYE or CANCEL delays the report by a second, no more.
     pub async fn of(label: &str, call: &CallMonitor, error: Option<&Error>) -> Self {
-        let mut cause = call.ended().await;
+        let ended = tokio::time::timeout(GOODBYE, call.ended()).await.ok();
         // What ended the bot is closer to the truth than what it led to: a
         // time-out says more than the CANCEL that followed.
-        if let Some(earlier) = error.and_then(Error::hangup_cause)
-            && !call.was_answered()
-        {
-            cause = earlier.clone();
-        }
+        let told = error.and_then(Error::hangup_cause);
+        let cause = match told {
+            Some(told) if ended.is_none() || !call.was_answered() => Some(told.clone()),
+            _ => ended,
+        };
         let bot_failed = match error {
             None | Some(Error::HungUp(_)) => None,
             Some(error) => Some(error.to_string()),
         };
+        // Without a cause the call stands for the network only: we hung up, and nobody heard it.
+        let normal = cause
+            .as_ref()
+            .is_none_or(|cause| cause.cause() == Cause::NormalClearing);
         let figures = tokio::time::timeout(FIGURES, call.statistics()).await;
-        let well =
-            call.was_answered() && cause.cause() == Cause::NormalClearing && bot_failed.is_none();
+        let well = call.was_answered() && normal && bot_failed.is_none();
         let info = call.info();
         Self {
             label: label.to_owned(),
             result: if well { Outcome::Ok } else { Outcome::Failed },
-            cause_code: cause.cause().q850(),
-            reason: bot_failed.unwrap_or_else(|| words(&cause)),
-            status: cause.status(),
+            cause_code: cause
+                .as_ref()
+                .map_or(Cause::NormalClearing, HangupCause::cause)
+                .q850(),
+            reason: bot_failed.unwrap_or_else(|| words(cause.as_ref())),
+            status: cause.as_ref().and_then(HangupCause::status),
             call_id: info.call_id().to_owned(),
             from: info.from().to_owned(),
             to: info.target().to_owned(),
@@ -199,7 +208,10 @@ impl std::fmt::Display for CallReport {
     }
 }
 
-fn words(cause: &HangupCause) -> String {
+fn words(cause: Option<&HangupCause>) -> String {
+    let Some(cause) = cause else {
+        return "we hung up, and the far end did not confirm it".to_owned();
+    };
     let words = cause.to_string();
     if words.trim().is_empty() {
         format!("{:?}", cause.cause())

@@ -120,8 +120,13 @@ async fn nobody_there_is_given_up_at_the_timeout() {
         .start(&stage.caller, "sip:nobody@10.0.0.9")
         .await
         .unwrap();
-    assert!(caller.talk(call, |_| {}).await.is_err());
+    let monitor = call.monitor();
+    let error = caller.talk(call, |_| {}).await.unwrap_err();
     about(began.elapsed(), secs(3));
+    // Nobody answers the CANCEL either, and the report does not wait for it.
+    let report = CallReport::of("dial", &monitor, Some(&error)).await;
+    about(began.elapsed(), secs(4));
+    assert_eq!((report.result, report.cause_code), (Outcome::Failed, 19));
 }
 
 #[tokio::test(start_paused = true)]

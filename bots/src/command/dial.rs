@@ -100,24 +100,21 @@ impl Dial {
             if let Err(error) = endpoint.registered().await {
                 return Err(Misuse(error.to_string()));
             }
-            let report = tokio::select! {
-                biased;
-                report = self.call(&endpoint, &caller) => report,
-                () = signals.next() => {
-                    eprintln!("stopping");
-                    endpoint.shutdown(Duration::ZERO).await;
-                    return Ok(ExitCode::from(1));
-                }
-            };
+            let outcome = self.call(&endpoint, &caller, &mut signals).await;
             endpoint.shutdown(Duration::ZERO).await;
-            report
+            outcome
         })
     }
 
-    /// Places the call and reports it.
-    async fn call(&self, endpoint: &Endpoint, caller: &Caller) -> Outcome {
+    /// Places the call and reports it, also when a signal cuts it short.
+    async fn call(&self, endpoint: &Endpoint, caller: &Caller, signals: &mut Signals) -> Outcome {
         self.say(format_args!("calling {}", self.uri));
-        let call = match caller.start(endpoint, &self.uri).await {
+        let started = tokio::select! {
+            biased;
+            started = caller.start(endpoint, &self.uri) => started,
+            () = signals.next() => return Ok(ExitCode::FAILURE),
+        };
+        let call = match started {
             Ok(call) => call,
             Err(error) => {
                 if self.talk.json {
@@ -135,21 +132,25 @@ impl Dial {
         };
         let monitor = call.monitor();
         let began = Instant::now();
-        let result = caller
-            .talk(call, |progress| match progress {
-                Progress::Ringing(status) => self.say(format_args!("ringing ({status})")),
-                Progress::Answered => self.say(format_args!(
-                    "answered after {:.1} s",
-                    began.elapsed().as_secs_f32()
-                )),
-                Progress::Digit(digit) => self.say(format_args!("heard digit {digit}")),
-                Progress::MediaLost(text) => self.say(format_args!("{text}")),
-                Progress::MediaResumed => self.say(format_args!("media came again")),
-                Progress::Held(true) => self.say(format_args!("put on hold")),
-                Progress::Held(false) => self.say(format_args!("taken off hold")),
-                _ => {}
-            })
-            .await;
+        let talk = caller.talk(call, |progress| match progress {
+            Progress::Ringing(status) => self.say(format_args!("ringing ({status})")),
+            Progress::Answered => self.say(format_args!(
+                "answered after {:.1} s",
+                began.elapsed().as_secs_f32()
+            )),
+            Progress::Digit(digit) => self.say(format_args!("heard digit {digit}")),
+            Progress::MediaLost(text) => self.say(format_args!("{text}")),
+            Progress::MediaResumed => self.say(format_args!("media came again")),
+            Progress::Held(true) => self.say(format_args!("put on hold")),
+            Progress::Held(false) => self.say(format_args!("taken off hold")),
+            _ => {}
+        });
+        // Dropping the script gives the call up, or hangs up.
+        let result = tokio::select! {
+            biased;
+            result = talk => result,
+            () = signals.next() => Ok(()),
+        };
         let report = CallReport::of("dial", &monitor, result.as_ref().err()).await;
         if self.talk.json {
             println!("{}", report.to_json());
