@@ -56,8 +56,11 @@ pub(crate) fn serve(server: &Server, label: &str, service: impl Service) -> Outc
     })
 }
 
+/// One thread carries the signalling and the bots: they only wait. Audio runs
+/// on the media threads, files are decoded and written on blocking ones. A
+/// second thread costs more in wake-ups than it brings.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Misuse> {
-    tokio::runtime::Builder::new_multi_thread()
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Misuse(format!("cannot start the async runtime: {error}")))
