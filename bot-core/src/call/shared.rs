@@ -361,10 +361,10 @@ impl Shared {
     pub(crate) fn on_signal(&self, signal: Signal) -> Option<Act> {
         match signal {
             Signal::Progress { status, body } => {
-                if let Some(body) = body {
-                    if let Err(why) = self.take_answer(&body, true) {
-                        tracing::info!(call_id = self.info.call_id(), %why, "early media cannot be used");
-                    }
+                if let Some(body) = body
+                    && let Err(why) = self.take_answer(&body, true)
+                {
+                    tracing::info!(call_id = self.info.call_id(), %why, "early media cannot be used");
                 }
                 self.advance(Phase::Ringing(status));
                 self.emit(CallEvent::Progress { status });

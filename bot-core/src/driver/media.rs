@@ -347,7 +347,7 @@ impl Sweep {
         }
         while self.deadline(self.next_slice) <= now.instant {
             let phase = self.next_slice % PHASES;
-            let rtcp = (self.next_slice / PHASES) % 5 == 0;
+            let rtcp = (self.next_slice / PHASES).is_multiple_of(5);
             let buffer = &mut self.buffer;
             for slot in &mut self.legs {
                 if slot.phase == phase {

@@ -153,13 +153,13 @@ impl Writer {
                     tracing::warn!(file = %self.path.display(), samples = lost, "the disk is too slow: a recording has a gap");
                 }
             }
-            if recorder.is_none() && (closed || !spare.0.is_empty()) {
-                if let Some(file) = self.file.take() {
-                    recorder = Some(
-                        Recorder::new(BufWriter::new(file), self.rate, self.channels)
-                            .map_err(std::io::Error::other)?,
-                    );
-                }
+            if recorder.is_none()
+                && (closed || !spare.0.is_empty())
+                && let Some(file) = self.file.take()
+            {
+                let file = BufWriter::new(file);
+                let made = Recorder::new(file, self.rate, self.channels);
+                recorder = Some(made.map_err(std::io::Error::other)?);
             }
             if let Some(mut open) = recorder.take() {
                 let (caller, bot) = (std::mem::take(&mut spare.0), std::mem::take(&mut spare.1));

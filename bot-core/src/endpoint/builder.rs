@@ -164,7 +164,7 @@ impl EndpointBuilder {
             .rtp_ports
             .clone()
             .take(3)
-            .filter(|port| port % 2 == 0 && port + 1 <= *self.rtp_ports.end())
+            .filter(|port| port % 2 == 0 && port < self.rtp_ports.end())
             .count()
             == 0
         {
