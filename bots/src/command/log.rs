@@ -20,6 +20,9 @@ use super::options::Talk;
 /// Lines that wait for a slow reader.
 const WAITING: usize = 8192;
 
+/// Bytes that go out in one write, about.
+const BATCH: usize = 64 * 1024;
+
 /// Flushes the log when it is dropped.
 #[must_use]
 pub(crate) struct LogGuard(Lines);
@@ -121,11 +124,27 @@ impl<'a> MakeWriter<'a> for Lines {
 
 fn write(received: &Receiver<Line>) {
     let mut error = std::io::stderr();
-    while let Ok(line) = received.recv() {
-        match line {
-            Line::Text(text) => drop(error.write_all(&text)),
-            Line::Flush(done) => drop(done.send(())),
+    let mut batch = Vec::with_capacity(BATCH);
+    while let Ok(first) = received.recv() {
+        let mut next = Some(first);
+        // Under load many lines go out in one write.
+        while let Some(line) = next {
+            match line {
+                Line::Text(text) => batch.extend_from_slice(&text),
+                Line::Flush(done) => {
+                    let _ = error.write_all(&batch);
+                    batch.clear();
+                    let _ = done.send(());
+                }
+            }
+            next = if batch.len() < BATCH {
+                received.try_recv().ok()
+            } else {
+                None
+            };
         }
+        let _ = error.write_all(&batch);
+        batch.clear();
     }
 }
 

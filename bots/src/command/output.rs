@@ -1,6 +1,6 @@
 //! Reports on their way out: a line of JSON each, or a line of the log.
 
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::thread::JoinHandle;
 
 use callbot::report::{CallReport, Outcome};
@@ -15,15 +15,20 @@ pub(crate) fn write_reports(
     std::thread::Builder::new()
         .name("reports".to_owned())
         .spawn(move || {
-            let mut out = std::io::stdout().lock();
+            let mut out = BufWriter::with_capacity(64 * 1024, std::io::stdout().lock());
             while let Some(report) = reports.blocking_recv() {
-                log(&report);
-                // A reader that went away misses its lines; the calls go on.
-                if json {
-                    let _ = writeln!(out, "{}", report.to_json());
+                let mut next = Some(report);
+                // Under load many lines go out in one write; none waits for another call.
+                while let Some(report) = next {
+                    log(&report);
+                    // A reader that went away misses its lines; the calls go on.
+                    if json {
+                        let _ = writeln!(out, "{}", report.to_json());
+                    }
+                    next = reports.try_recv().ok();
                 }
+                let _ = out.flush();
             }
-            let _ = out.flush();
         })
 }
 
