@@ -10,6 +10,7 @@ macro_rules! examples {
 }
 
 examples! {
+    readme = "../00_readme.rs";
     echo = "../01_echo.rs";
     answer_and_play = "../02_answer_and_play.rs";
     pin_check = "../03_pin_check.rs";
@@ -30,6 +31,36 @@ use support::{Ear, Heard, RATE, Stage, folder, only_file, secs, sound};
 
 fn tone(frequency: f64) -> Tone {
     Tone::new(&[frequency]).level(-20.0).lasting(secs(1.0))
+}
+
+/// What the README's bot answers to these keys: the level at 660 and at 425 Hz while it replies, in dBov.
+async fn readme_bot_replies(keys: &str) -> Result<[f32; 2]> {
+    // Its recordings go below the working directory.
+    std::env::set_current_dir(env!("CARGO_TARGET_TMPDIR"))?;
+    let stage = Stage::new(answer_with(readme::check_pin)).await;
+    let call = stage.dial("pin").await?;
+    let ear = Ear::on(&call);
+    tokio::time::sleep(secs(0.5)).await;
+    call.send_dtmf(keys).await?;
+    call.ended().await;
+    let reply = ear.heard().await.last(secs(1.9));
+    Ok([660.0, 425.0].map(|hertz| component_dbov(&reply.0, RATE, hertz)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn example_00_tells_pins_apart() -> Result<()> {
+    let [right, busy] = readme_bot_replies("1234").await?;
+    assert!(right > -25.0 && busy < -50.0, "{right} and {busy} dBov");
+    let [right, busy] = readme_bot_replies("4321").await?;
+    assert!(right < -50.0 && busy > -35.0, "{right} and {busy} dBov");
+    Ok(())
+}
+
+#[test]
+fn example_00_is_the_bot_of_the_readme() {
+    let readme = include_str!("../../README.md");
+    let bot = include_str!("../00_readme.rs");
+    assert!(readme.contains(&format!("```rust,no_run\n{bot}```\n")));
 }
 
 #[tokio::test(start_paused = true)]

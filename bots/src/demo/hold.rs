@@ -13,14 +13,18 @@ use super::stage::{Folder, Watched};
 const PORT: u16 = 5060;
 const TRIES: u16 = 40;
 
-/// Takes calls until Ctrl-C or SIGTERM; shows each as it happens.
-pub(super) async fn hold(folder: &Folder, listen: &[String], show: &Show) -> Result<(), String> {
-    let ivr = folder.ivr("hold.yaml", "message-{date}-{time}-{call_id}.wav", false)?;
-    let endpoint = listen_on(listen, show)
+/// Listens as asked, or on the first port from 5060 on that is free for UDP and TCP.
+pub(super) async fn listen(urls: &[String], show: &Show) -> Result<Endpoint, String> {
+    listen_on(urls, show)
         .await
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| error.to_string())
+}
+
+/// Takes calls until Ctrl-C or SIGTERM; shows each as it happens.
+pub(super) async fn hold(endpoint: &Endpoint, folder: &Folder, show: &Show) -> Result<(), String> {
+    let ivr = folder.ivr("hold.yaml", "message-{date}-{time}-{call_id}.wav", false)?;
     show.heading("The IVR stays up. Dial it from a softphone:");
-    for uri in uris(&endpoint) {
+    for uri in uris(endpoint) {
         show.line(format!("   {}", show.ink(Ink::Bold, &uri)));
     }
     show.line("Any user name will do, no registration. Messages are left in the same folder.");
@@ -53,7 +57,6 @@ fn service(
     }
 }
 
-/// Listens as asked, or on the first port from 5060 on that is free for UDP and TCP.
 async fn listen_on(listen: &[String], show: &Show) -> Result<Endpoint, StartError> {
     let start = async |urls: Vec<String>| {
         let show = show.clone();

@@ -74,9 +74,16 @@ impl Demo {
         let done = runtime.block_on(async {
             let folder = Folder::make(self.out.as_deref())?;
             let flows = Flows::write(&folder)?;
+            // A port that cannot be had is better known before than after.
+            let held = match self.hold {
+                true => Some(hold::listen(&self.listen, &show).await?),
+                false => None,
+            };
             let well = perform(&loopback, &folder, flows, &show).await?;
-            if well && self.hold {
-                hold::hold(&folder, &self.listen, &show).await?;
+            if let Some(endpoint) = held
+                && well
+            {
+                hold::hold(&endpoint, &folder, &show).await?;
             }
             Ok(match well {
                 true => ExitCode::SUCCESS,
