@@ -63,6 +63,8 @@ impl UdpPair {
         let rtp = bind_nonblocking(rtp)?;
         let rtcp = bind_nonblocking(rtcp)?;
         setsockopt(&rtp, ReceiveTimestampns, &true)?;
+        // RTCP is fetched seldom; the round trip would count that in.
+        setsockopt(&rtcp, ReceiveTimestampns, &true)?;
         Ok(Self {
             rtp,
             rtcp,
@@ -82,7 +84,7 @@ impl MediaSocket {
         match self {
             Self::Udp(pair) => match channel {
                 Channel::Rtp => receive_stamped(&pair.rtp, now, buffer),
-                Channel::Rtcp => receive_plain(&pair.rtcp, now, buffer),
+                Channel::Rtcp => receive_stamped(&pair.rtcp, now, buffer),
             },
             Self::Memory { rtp, rtcp, .. } => {
                 let socket = if channel == Channel::Rtp { rtp } else { rtcp };
@@ -181,15 +183,6 @@ fn arrival(stamp: SystemTime, now: Instant) -> Instant {
     }
 }
 
-fn receive_plain(socket: &UdpSocket, now: Instant, buffer: &mut ReceiveBuffer) -> Option<Received> {
-    let (len, source) = socket.recv_from(&mut buffer.data[..]).ok()?;
-    Some(Received {
-        len,
-        source,
-        arrival: now,
-    })
-}
-
 fn socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
     if let Some(v4) = address.as_sockaddr_in() {
         return Some(SocketAddr::new(v4.ip().into(), v4.port()));
@@ -197,4 +190,32 @@ fn socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
     let v6 = address.as_sockaddr_in6()?;
     let ip: Ipv6Addr = v6.ip();
     Some(SocketAddr::new(ip.into(), v6.port()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waited_in_a_socket_came_when_the_kernel_saw_it() {
+        let socket = bind_nonblocking("127.0.0.1:0".parse().unwrap()).unwrap();
+        setsockopt(&socket, ReceiveTimestampns, &true).unwrap();
+        let to = socket.local_addr().unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        // Stamping begins a moment after the first socket asks for it.
+        let mut buffer = ReceiveBuffer::new();
+        for _ in 0..50 {
+            let sent = Instant::now();
+            sender.send_to(b"report", to).unwrap();
+            // A tier 3 test: it is the kernel's clock that is tested.
+            std::thread::sleep(Duration::from_millis(40));
+            let now = Instant::now();
+            let received = receive_stamped(&socket, now, &mut buffer).unwrap();
+            assert_eq!(buffer.bytes(received.len), b"report");
+            if received.arrival < sent + Duration::from_millis(20) {
+                return;
+            }
+        }
+        panic!("datagrams bear the time at which they were fetched");
+    }
 }
