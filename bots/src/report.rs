@@ -20,6 +20,8 @@ use tokio_util::task::TaskTracker;
 const WAITING: usize = 4096;
 /// How long the far end may take to answer a BYE before the call is reported without it.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// How long a slow disk may take to finish recordings before the call is reported without them.
+const FILES: Duration = Duration::from_secs(5);
 /// How long the last figures of the media may take.
 const FIGURES: Duration = Duration::from_secs(1);
 
@@ -128,6 +130,10 @@ impl CallReport {
         let normal = cause
             .as_ref()
             .is_none_or(|cause| cause.cause() == Cause::NormalClearing);
+        // A reader of the report finds its files whole.
+        let recordings = tokio::time::timeout(FILES, call.recordings())
+            .await
+            .unwrap_or_default();
         let figures = tokio::time::timeout(FIGURES, call.statistics()).await;
         let well = call.was_answered() && normal && bot_failed.is_none();
         let info = call.info();
@@ -145,7 +151,7 @@ impl CallReport {
             to: info.target().to_owned(),
             duration_ms: u64::try_from(call.duration().as_millis()).unwrap_or(u64::MAX),
             digits: call.digits_received(),
-            recordings: call.recordings(),
+            recordings,
             rtp: figures.ok().flatten().as_ref().map(RtpReport::from),
         }
     }

@@ -54,11 +54,24 @@ impl CallMonitor {
         self.shared.lock().all_digits.clone()
     }
 
-    /// The files that the call was recorded to, in the order of their begin. A
-    /// file that could not be made is not among them; one that is still being
-    /// written is.
-    pub fn recordings(&self) -> Vec<PathBuf> {
-        self.shared.lock().recordings.clone()
+    /// The files that the call was recorded to, in the order of their begin,
+    /// as soon as all are whole. A recording that failed is not among them.
+    /// While one goes on this waits. Cancel safe.
+    pub async fn recordings(&self) -> Vec<PathBuf> {
+        loop {
+            let changed = self.shared.changed();
+            {
+                let state = self.shared.lock();
+                if state.recordings.iter().all(|(_, whole)| *whole) {
+                    return state
+                        .recordings
+                        .iter()
+                        .map(|(path, _)| path.clone())
+                        .collect();
+                }
+            }
+            changed.await;
+        }
     }
 
     /// Figures of the media as of now, or the last ones after the call; `None`

@@ -124,18 +124,20 @@ impl Record {
         let (sink, writer) = Writer::create(path.clone(), self.stereo, rate).await?;
         let id = call.next_id();
         let (done, finished) = oneshot::channel();
+        call.lock().recordings.push((path.clone(), false));
+        let written = call.clone();
         call.endpoint.background.spawn(async move {
             let result = writer.run().await;
             if let Err(error) = &result {
-                tracing::error!(%error, "recording lost");
+                tracing::error!(call_id = written.info.call_id(), %error, "recording lost");
             }
+            written.recorded(&path, result.is_ok());
             let _ = done.send(result);
         });
         call.media(Command::Record {
             id,
             sink: Box::new(sink),
         })?;
-        call.lock().recordings.push(path);
         Ok(Recording {
             call,
             id,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -77,7 +77,8 @@ pub(crate) struct State {
     pub(crate) last_statistics: Option<Statistics>,
     /// The session is being closed; its last figures are on their way.
     pub(crate) media_closing: bool,
-    pub(crate) recordings: Vec<PathBuf>,
+    /// The files recorded to, and whether each is whole.
+    pub(crate) recordings: Vec<(PathBuf, bool)>,
     pub(crate) all_digits: String,
     hanging_up: bool,
 }
@@ -289,6 +290,22 @@ impl Shared {
     }
 
     // ---- media -----------------------------------------------------------
+
+    /// A recording is whole, or lost.
+    pub(crate) fn recorded(&self, file: &Path, whole: bool) {
+        {
+            let recordings = &mut self.lock().recordings;
+            let written = recordings
+                .iter()
+                .position(|(path, done)| !done && path == file);
+            match written {
+                Some(index) if whole => recordings[index].1 = true,
+                Some(index) => drop(recordings.remove(index)),
+                None => {}
+            }
+        }
+        self.changed.notify_waiters();
+    }
 
     /// Reserves RTP ports and makes the negotiation that names them.
     pub(crate) fn open_media(

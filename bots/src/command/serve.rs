@@ -13,7 +13,7 @@ use super::options::Server;
 use super::{Misuse, Outcome, log, output};
 
 /// How long reports may take once their calls are over.
-const REPORTS: Duration = Duration::from_secs(3);
+const REPORTS: Duration = Duration::from_secs(8);
 
 /// Gives every call a bot of `service`, until Ctrl-C or SIGTERM.
 pub(crate) fn serve(server: &Server, label: &str, service: impl Service) -> Outcome {
