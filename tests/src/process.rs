@@ -1,12 +1,13 @@
 //! Children of a test: started with their output kept, bounded in time, never left behind.
 
 use std::ffi::OsStr;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::kill;
+use nix::sys::signal::{kill, killpg};
 use nix::unistd::Pid;
 
 /// A signal, as [`Process::signal`] takes it.
@@ -56,6 +57,8 @@ impl Process {
             .args(arguments)
             .envs(environment.iter().copied())
             .current_dir(lab.folder())
+            // A group of its own, so that what it starts can be ended with it.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(
                 std::fs::File::create(&out).with_context(|| format!("write {}", out.display()))?,
@@ -200,8 +203,11 @@ impl Process {
         self.wait(limit)
     }
 
-    /// Ends it at once by SIGKILL.
+    /// Ends it at once by SIGKILL, and whatever it started.
     pub fn kill(&mut self) {
+        if let Ok(id) = i32::try_from(self.id()) {
+            killpg(Pid::from_raw(id), Signal::SIGKILL).ok();
+        }
         self.child.kill().ok();
         self.child.wait().ok();
     }

@@ -19,8 +19,13 @@ fn the_demo_passes_in_half_a_minute_and_leaves_its_recording() {
     Lab::run("demo", &[Peer::Callbot], |lab| {
         let begin = std::time::Instant::now();
         let binary = callbot_tests::callbot::binary().context("no callbot binary")?;
-        let mut demo =
-            callbot_tests::process::Process::start(lab, "demo", &binary, &["demo"], &[])?;
+        let mut demo = callbot_tests::process::Process::start(
+            lab,
+            "demo",
+            &binary,
+            &["demo"],
+            &[("TMPDIR", &lab.text(""))],
+        )?;
         let status = demo.wait(seconds(30))?;
         let said = format!("{}{}", demo.stdout(), demo.stderr());
         lab.say(format!(
