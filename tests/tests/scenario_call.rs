@@ -266,3 +266,36 @@ async fn calls_beyond_the_limit_and_calls_without_a_port_are_503() {
     let again = pair.caller.dial(uri).await.unwrap();
     drop((second, again));
 }
+
+#[tokio::test(start_paused = true)]
+async fn hanging_up_ends_a_recording_though_the_far_end_is_gone() {
+    let pair = Pair::new(11).await;
+    pair.serve(|call| async move { call.answer().await?.echo().await });
+    let call = pair.dial().await;
+    let folder = folder("gone");
+    let name = folder.join("call.wav").display().to_string();
+    // Two of one name: neither is written over the other.
+    let first = call.record(name.clone()).start().await.unwrap();
+    let second = call.record(name).start().await.unwrap();
+    tokio::time::sleep(secs(2)).await;
+    pair.network
+        .impair(callbot_core::driver::memory::Impairment {
+            loss: 1.0,
+            ..Default::default()
+        });
+    let hung_up = tokio::time::Instant::now();
+    let hangup = tokio::spawn({
+        let call = call.clone();
+        async move { call.hangup().await }
+    });
+    let (first, second) = (first.stop().await.unwrap(), second.stop().await.unwrap());
+    assert!(hung_up.elapsed() < secs(1), "{:?}", hung_up.elapsed());
+    assert_eq!(first.path, folder.join("call.wav"));
+    assert_eq!(second.path, folder.join("call-2.wav"));
+    assert!(first.duration.abs_diff(secs(2)) < ms(50), "{first:?}");
+    assert_eq!(
+        wav(&second.path)[0].len() as u128,
+        second.duration.as_millis() * 8
+    );
+    hangup.await.unwrap().unwrap();
+}

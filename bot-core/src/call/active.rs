@@ -64,7 +64,8 @@ impl Call {
     }
 
     /// Records to a WAV file. The name expands `{date}`, `{time}`,
-    /// `{call_id}`, `{from}` and `{to}`; folders are made.
+    /// `{call_id}`, `{from}` and `{to}`; folders are made. A file that is there
+    /// already stays: the new recording's name gets a number.
     pub fn record(&self, name: impl Into<String>) -> Record {
         Record::new(self.shared.clone(), name.into())
     }

@@ -174,7 +174,7 @@ impl Shared {
         match self.cause() {
             Some(cause) => Error::HungUp(cause),
             None => Error::State(
-                "the call has no media yet: answer it, or use progress() for early media",
+                "the call has no media: answer it first, or use progress() for early media",
             ),
         }
     }
@@ -534,17 +534,26 @@ impl Shared {
         {
             let mut state = self.lock();
             state.ended_at = Some(Instant::now());
-            // Closing the session ends its recordings and frees its ports.
-            state.media_closing = state.media.take().is_some();
-            state.playbacks.clear();
-            state.sent_digits.clear();
             state.reoffer = None;
         }
+        self.close_media();
         self.advance(Phase::Ended(cause.clone()));
         self.changed.notify_waiters();
         let cause = self.cause().unwrap_or(cause);
         tracing::info!(call_id = self.info.call_id(), %cause, "call ended");
         self.emit(CallEvent::Ended(cause));
+    }
+
+    /// Ends the session, which ends its recordings and frees its ports: when
+    /// the call has ended, and already when we hang up, for a far end that does
+    /// not answer our BYE would keep it for 32 s.
+    pub(crate) fn close_media(&self) {
+        let mut state = self.lock();
+        if state.media.take().is_some() {
+            state.media_closing = true;
+        }
+        state.playbacks.clear();
+        state.sent_digits.clear();
     }
 
     /// Moves the call forward; an ended call stays ended, for its first cause.

@@ -14,6 +14,8 @@ use crate::error::{Error, Result};
 
 /// How often samples are written: a crash loses less than a second.
 const INTERVAL: Duration = Duration::from_millis(250);
+/// Recordings that may have one name, told apart by a number.
+const NAMES: u32 = 10_000;
 /// Samples that may wait for a slow disk, each way: 8 s at 8 kHz.
 const WAITING: usize = 64_000;
 
@@ -85,18 +87,9 @@ impl Drop for Sink {
 impl Writer {
     /// Makes the file and its folder, so that a bad name is found out at once.
     pub(crate) async fn create(path: PathBuf, stereo: bool, rate: u32) -> Result<(Sink, Self)> {
-        let part = part_of(&path);
-        let opened = {
-            let part = part.clone();
-            blocking(move || {
-                if let Some(folder) = part.parent() {
-                    std::fs::create_dir_all(folder)?;
-                }
-                File::create(&part)
-            })
-            .await
-        };
-        let file = opened.map_err(|why| failed(&part, &why))?;
+        let asked = path.clone();
+        let opened = blocking(move || open_new(&asked)).await;
+        let (file, path, part) = opened.map_err(|why| failed(&path, &why))?;
         let shared = Arc::new(Handover {
             samples: Mutex::new(Samples {
                 // Room for the interval at 8 kHz and its lateness, so that the
@@ -197,6 +190,43 @@ impl Writer {
             duration,
         })
     }
+}
+
+/// Makes the file of a recording, and its folder. A recording is never written
+/// over another, whole or not: the second `call.wav` is `call-2.wav`.
+fn open_new(asked: &Path) -> std::io::Result<(File, PathBuf, PathBuf)> {
+    if let Some(folder) = asked.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    for number in 1..NAMES {
+        let path = numbered(asked, number);
+        let part = part_of(&path);
+        if path.exists() {
+            continue;
+        }
+        match File::create_new(&part) {
+            Ok(file) => return Ok((file, path, part)),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(std::io::Error::other(
+        "thousands of recordings have this name already: put {call_id} or {time} into it",
+    ))
+}
+
+/// `call.wav`, `call-2.wav`, `call-3.wav`.
+fn numbered(path: &Path, number: u32) -> PathBuf {
+    if number == 1 {
+        return path.to_owned();
+    }
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(format!("-{number}"));
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
 }
 
 /// The name of a recording that is not whole yet.

@@ -361,6 +361,7 @@ impl SipTask {
             ),
             Act::Hangup => {
                 call.hung_up = true;
+                call.shared.close_media();
                 self.ua.bye(now, id, Vec::new())
             }
             Act::Reoffer { body } => match self.ua.reinvite(now, id, Some(sdp(body))) {
