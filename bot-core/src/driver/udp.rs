@@ -29,6 +29,9 @@ impl SipSocket {
         if let Err(error) = setsockopt(&socket, RcvBuf, &RECEIVE_BUFFER) {
             tracing::debug!(%error, "no larger receive buffer for SIP");
         }
+        // Until the runtime has looked at a new socket once, it takes it for
+        // one that cannot be written: the first datagram would be dropped.
+        socket.writable().await?;
         let local = socket.local_addr()?;
         Ok((Self::Udp(Arc::new(socket)), local))
     }
@@ -82,5 +85,21 @@ impl SipSocket {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_datagram_leaves() -> std::io::Result<()> {
+        let peer = std::net::UdpSocket::bind("127.0.0.1:0")?;
+        peer.set_read_timeout(Some(std::time::Duration::from_secs(5)))?;
+        let (socket, _) = SipSocket::bind(([127, 0, 0, 1], 0).into()).await?;
+        socket.send_to(b"OPTIONS", peer.local_addr()?)?;
+        let mut received = [0; 16];
+        assert_eq!(peer.recv(&mut received)?, 7);
+        Ok(())
     }
 }
