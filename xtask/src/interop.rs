@@ -122,7 +122,7 @@ fn cargo_test(
 }
 
 /// Builds the release binary and says where cargo put it, whatever the target directory is.
-fn build() -> Result<PathBuf> {
+pub(crate) fn build() -> Result<PathBuf> {
     println!("\n$ cargo build --release --package callbot");
     let said = shell::cargo()
         .args([

@@ -3,6 +3,7 @@
 //! Purpose: the few command lines that people and CI need, so that nobody has to remember flags. Each task says what it is about to
 //! run, and ends with one line that says how it went. Exit codes: 0 all well, 1 something failed, 2 wrong usage.
 
+mod bench;
 mod interop;
 mod peers;
 mod prompt_list;
@@ -24,6 +25,7 @@ Which one do I want?
   Before a commit                cargo xtask test --no-interop     (seconds once built)
   Before a push, and in CI       cargo xtask test                  (a few minutes)
   After a change to SIP or RTP   cargo xtask interop sipp baresip  (only these peers)
+  After a change of hot paths    cargo xtask bench --quick         (under a minute once built)
   Is my machine ready?           cargo xtask peers --check
 
 Environment:
@@ -42,6 +44,8 @@ enum Task {
     Test(test::Options),
     /// Run only tier 4: call software that this project did not write
     Interop(interop::Options),
+    /// Measure CPU and memory a call beside SIPp's answerer, a UDP reflector and sipbot, and parsing beside rsip and rsipstack
+    Bench(bench::Options),
     /// Install the peers of tier 4 (needs root and apt-get) and show their versions
     Peers(peers::Options),
     /// Make the files of media-files/ and their manifest again (needs flite)
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
     let outcome = match Args::parse().task {
         Task::Test(options) => test::run(&options),
         Task::Interop(options) => interop::run(&options),
+        Task::Bench(options) => bench::run(&options),
         Task::Peers(options) => peers::run(&options),
         Task::Prompts => prompts::run(&shell::root().join("media-files")),
     };

@@ -65,7 +65,8 @@ pub(crate) fn is_ci() -> bool {
         .is_some_and(|value| !value.is_empty() && value != "false" && value != "0")
 }
 
-fn describe(command: &Command) -> String {
+/// The command line, for people.
+pub(crate) fn describe(command: &Command) -> String {
     let program = Path::new(command.get_program())
         .file_name()
         .unwrap_or(command.get_program());

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use callbot_tests::callbot;
 use callbot_tests::lab::Lab;
 use callbot_tests::process::{Process, wait_for};
@@ -99,12 +99,7 @@ impl Contender {
                 }
                 Self::Reflector => {
                     let (sip, rtp) = (port.to_string(), RTP.to_string());
-                    start(
-                        lab,
-                        &name("reflector"),
-                        Path::new(env!("CARGO_BIN_EXE_reflector")),
-                        &[&sip, &rtp],
-                    )
+                    start(lab, &name("reflector"), &reflector()?, &[&sip, &rtp])
                 }
             }?;
             Ok(Server {
@@ -116,7 +111,7 @@ impl Contender {
             (is_taken(port) || !server.process().is_running()).then_some(())
         });
         if standing.is_err() || !server.process().is_running() {
-            anyhow::bail!("it does not listen:\n{}", server.process().last_words());
+            bail!("it does not listen:\n{}", server.process().last_words());
         }
         Ok(server)
     }
@@ -129,6 +124,19 @@ fn start(lab: &Lab, name: &str, program: &Path, arguments: &[&str]) -> Result<Pr
     let mut all = vec!["-c", shell, &program];
     all.extend(arguments);
     Process::start(lab, name, Path::new("/bin/sh"), &all, &[])
+}
+
+/// The reflector, which cargo puts beside this program.
+fn reflector() -> Result<PathBuf> {
+    let file = std::env::current_exe()
+        .context("ask where this program lies")?
+        .with_file_name("reflector");
+    ensure!(
+        file.is_file(),
+        "there is no {}: build the package's programs with `--bins`",
+        file.display()
+    );
+    Ok(file)
 }
 
 /// sipbot with its version, where `SIPBOT_BIN` names it.

@@ -13,6 +13,11 @@ impl Figures {
         self.0.sort_by(f64::total_cmp);
     }
 
+    /// How many rounds.
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// The middle one, or the mean of the two in the middle; `None` when nothing was measured.
     pub(crate) fn median(&self) -> Option<f64> {
         let (low, high) = (
@@ -81,4 +86,38 @@ pub(crate) fn markdown(title: &str, head: &[&str], rows: &[Vec<String>]) -> Stri
     );
     rows.iter().for_each(|row| line(row));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Figures, markdown, ratio, verdict};
+
+    #[test]
+    fn the_middle_is_reported_with_both_ends() {
+        let mut figures = Figures::default();
+        assert_eq!((figures.median(), figures.text()), (None, "-".to_owned()));
+        [41.0, 39.0, 90.0].iter().for_each(|n| figures.push(*n));
+        assert_eq!(figures.text(), "41 (39-90)");
+        figures.push(43.0);
+        assert_eq!(figures.median(), Some(42.0));
+    }
+
+    #[test]
+    fn targets_are_judged_in_words() {
+        assert_eq!(
+            verdict(Some(2.5), 2.5, " times"),
+            "at most 2.5 times: within"
+        );
+        assert_eq!(verdict(Some(2.6), 2.5, " times"), "at most 2.5 times: over");
+        assert_eq!(verdict(None, 100.0, " KB"), "at most 100 KB: not measured");
+        assert_eq!(ratio(Some(3.0), Some(2.0)), "1.5");
+        assert_eq!(ratio(Some(3.0), None), "-");
+    }
+
+    #[test]
+    fn a_table_is_aligned() {
+        let rows = [vec!["a".to_owned(), "10".to_owned()]];
+        let wanted = "T\n\n| name | us  |\n| ---- | --- |\n| a    | 10  |\n";
+        assert_eq!(markdown("T", &["name", "us"], &rows), wanted);
+    }
 }

@@ -1,0 +1,302 @@
+//! `cargo xtask bench`: what a call, a call-second and a message cost, side by side with others, on this machine.
+//!
+//! The measuring itself is in `tests/benches/load` (SIPp as the load) and `bot-core/sip/benches` (one INVITE under criterion). This
+//! task builds what they need, hands the peers' paths over, and prints all tables together at the end, ready for the section
+//! 'Figures' of ARCHITECTURE.md; they also stay in `bench-results/`. Whether a target is reached is said in the tables and never
+//! decides the exit code: figures of a busy machine are no reason to fail a build.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::{interop, shell};
+
+/// `cargo xtask bench`
+#[derive(clap::Args)]
+#[command(after_help = "\
+Needs SIPp (`cargo xtask peers`). Leave the machine alone meanwhile: the figures are CPU time on one core, contenders take turns
+and the median is reported, but a busy machine still makes everybody dearer.
+About 5 minutes for all of it, under 1 with --quick, once built.")]
+pub(crate) struct Options {
+    /// What to measure; all when left out
+    #[arg(value_enum, default_value_t = Part::All)]
+    part: Part,
+    /// Fewer and shorter rounds, 200 calls instead of 1,000: good to a tenth or two
+    #[arg(long)]
+    quick: bool,
+    /// Install sipbot into .peers/ first (from crates.io; takes minutes)
+    #[arg(long)]
+    install_peers: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// CPU per call, beside SIPp's own answerer and sipbot
+    Signalling,
+    /// CPU per call-second and memory per call of G.711 echo, beside a bare UDP reflector and sipbot
+    Echo,
+    /// Time and allocations of reading one INVITE, beside the crates rsip and rsipstack
+    Parse,
+    /// All three
+    All,
+}
+
+/// The bot on the crates rsipstack and rustrtc that is measured beside ours.
+const SIPBOT: &str = "sipbot";
+
+/// Measures what was asked for.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let begin = Instant::now();
+    let mut tables = Vec::new();
+    if options.part != Part::Parse {
+        tables.push(load(options)?);
+    }
+    if matches!(options.part, Part::Parse | Part::All) {
+        tables.push(parse(options.quick)?);
+    }
+    let text = tables.join("\n");
+    let file = results()?.join("tables.md");
+    std::fs::write(&file, &text).with_context(|| format!("write {}", file.display()))?;
+    println!("\n{text}");
+    println!(
+        "cargo xtask bench: measured in {} s, builds included; the tables are also in {}",
+        begin.elapsed().as_secs(),
+        file.display()
+    );
+    Ok(())
+}
+
+/// Where figures are kept; git ignores it.
+fn results() -> Result<PathBuf> {
+    let folder = shell::root().join("bench-results");
+    std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// Signalling and echo.
+fn load(options: &Options) -> Result<String> {
+    if shell::find("sipp").is_none() {
+        bail!("sipp, which is the load, is missing; `cargo xtask peers` installs it as root");
+    }
+    let sipbot = sipbot(options.install_peers);
+    let callbot = interop::build()?;
+    let mut command = shell::cargo();
+    command.args([
+        "bench",
+        "--package",
+        "callbot-tests",
+        "--bench",
+        "load",
+        "--",
+    ]);
+    match options.part {
+        Part::Signalling => command.arg("signalling"),
+        Part::Echo => command.arg("echo"),
+        Part::Parse | Part::All => command.args(["signalling", "echo"]),
+    };
+    if options.quick {
+        command.arg("--quick");
+    }
+    command.env("CALLBOT_BIN", callbot);
+    let missing = match sipbot {
+        Ok(binary) => {
+            command.env("SIPBOT_BIN", binary);
+            String::new()
+        }
+        Err(why) => format!("\nLeft out: sipbot, {why:#}.\n"),
+    };
+    Ok(captured(&mut command)? + &missing)
+}
+
+/// sipbot's binary, from .peers/ or the path; installed first when asked.
+fn sipbot(install: bool) -> Result<PathBuf> {
+    let folder = shell::root().join(".peers");
+    let own = folder.join("bin").join(SIPBOT);
+    if install && !own.is_file() {
+        let folder = folder.display().to_string();
+        // Its default features want the machine's sound card, and ALSA's headers with it.
+        let arguments = [
+            "install",
+            SIPBOT,
+            "--locked",
+            "--no-default-features",
+            "--root",
+            &folder,
+        ];
+        if let Err(why) = shell::run(shell::cargo().args(arguments)) {
+            eprintln!("*** {SIPBOT} could not be installed: {why:#} ***");
+            bail!("which could not be installed here");
+        }
+    }
+    [Some(own), shell::find(SIPBOT)]
+        .into_iter()
+        .flatten()
+        .find(|file| file.is_file())
+        .context("which is not installed; `cargo xtask bench --install-peers` does it")
+}
+
+/// Reading one INVITE: criterion's times and the count of allocations.
+fn parse(quick: bool) -> Result<String> {
+    let home = results()?.join("criterion");
+    let filter = "^invite/(callbot|rsip|rsipstack)$";
+    let mut command = shell::cargo();
+    command.args([
+        "bench",
+        "--package",
+        "callbot-sip",
+        "--bench",
+        "parse",
+        "--",
+    ]);
+    command.args(["--noplot", filter]);
+    if quick {
+        command.args(["--warm-up-time", "0.5", "--measurement-time", "1"]);
+    } else {
+        command.args(["--warm-up-time", "2", "--measurement-time", "5"]);
+    }
+    command.env("CRITERION_HOME", &home);
+    shell::run(&mut command)?;
+    let mut command = shell::cargo();
+    command.args([
+        "bench",
+        "--package",
+        "callbot-sip",
+        "--bench",
+        "allocations",
+    ]);
+    let counted = captured(&mut command)?;
+    let crates = [
+        ("callbot", "callbot-sip"),
+        ("rsip", "rsip"),
+        ("rsipstack", "rsipstack"),
+    ];
+    let ours = time(&home, "callbot")?.middle;
+    let mut rows = Vec::new();
+    for (name, title) in crates {
+        let time = time(&home, name)?;
+        let allocations = allocations(&counted, name)?;
+        let target = if name == "callbot" {
+            let verdict = |within| if within { "within" } else { "over" };
+            format!(
+                "at most 2 us: {}; at most 15 allocations: {}",
+                verdict(time.middle <= 2.0),
+                verdict(allocations <= 15)
+            )
+        } else {
+            String::new()
+        };
+        rows.push([
+            title.to_owned(),
+            format!("{:.2} ({:.2}-{:.2})", time.middle, time.low, time.high),
+            format!("{:.1}", time.middle / ours),
+            allocations.to_string(),
+            target,
+        ]);
+    }
+    let head = ["crate", "us", "times ours", "allocations", "target"];
+    Ok(markdown(
+        "Parsing: one INVITE of 1,099 bytes with its typed Via, From, To, CSeq, Contact and Route (criterion's median, 95% interval)",
+        head,
+        &rows,
+    ))
+}
+
+/// Microseconds.
+struct Time {
+    low: f64,
+    middle: f64,
+    high: f64,
+}
+
+/// What criterion left of its last run.
+fn time(home: &Path, name: &str) -> Result<Time> {
+    let file = home.join("invite").join(name).join("new/estimates.json");
+    let text = std::fs::read_to_string(&file)
+        .with_context(|| format!("criterion left no figures in {}", file.display()))?;
+    let figures: Value =
+        serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))?;
+    let median = &figures["median"];
+    let interval = &median["confidence_interval"];
+    let microseconds = |value: &Value| {
+        value
+            .as_f64()
+            .map(|nanoseconds| nanoseconds / 1000.0)
+            .with_context(|| format!("{} holds no median", file.display()))
+    };
+    Ok(Time {
+        low: microseconds(&interval["lower_bound"])?,
+        middle: microseconds(&median["point_estimate"])?,
+        high: microseconds(&interval["upper_bound"])?,
+    })
+}
+
+/// The count in the line `NAME COUNT`.
+fn allocations(counted: &str, name: &str) -> Result<u64> {
+    counted
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .find(|(first, _)| *first == name)
+        .and_then(|(_, count)| count.trim().parse().ok())
+        .with_context(|| format!("the bench `allocations` counted nothing for {name}"))
+}
+
+/// Shows the command line, runs it with its progress on our standard error, and gives what it printed.
+fn captured(command: &mut Command) -> Result<String> {
+    let line = shell::describe(command);
+    println!("\n$ {line}");
+    let said = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("start `{line}`"))?;
+    if !said.status.success() {
+        bail!("`{line}` ended with {}", said.status);
+    }
+    Ok(String::from_utf8_lossy(&said.stdout).into_owned())
+}
+
+/// A Markdown table whose columns are also aligned for the eye.
+fn markdown<const N: usize>(title: &str, head: [&str; N], rows: &[[String; N]]) -> String {
+    let head = head.map(str::to_owned);
+    let widths: [usize; N] = std::array::from_fn(|n| {
+        rows.iter()
+            .chain([&head])
+            .map(|row| row[n].chars().count())
+            .max()
+            .unwrap_or(0)
+    });
+    let line = |cells: &[String; N]| {
+        let cells: Vec<_> = cells
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!(" {cell:width$} "))
+            .collect();
+        format!("|{}|\n", cells.join("|"))
+    };
+    let rule = widths.map(|width| "-".repeat(width));
+    let rows: String = rows.iter().map(line).collect();
+    format!("{title}\n\n{}{}{rows}", line(&head), line(&rule))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{allocations, markdown};
+
+    #[test]
+    fn counts_are_found_by_name() {
+        let counted = "callbot 3\nrsip 137\nrsipstack 87\n";
+        assert_eq!(allocations(counted, "rsip").ok(), Some(137));
+        assert_eq!(allocations(counted, "rsipstack").ok(), Some(87));
+        assert!(allocations(counted, "sip").is_err());
+    }
+
+    #[test]
+    fn a_table_is_aligned() {
+        let rows = [["a".to_owned(), "10".to_owned()]];
+        let wanted = "T\n\n| name | us |\n| ---- | -- |\n| a    | 10 |\n";
+        assert_eq!(markdown("T", ["name", "us"], &rows), wanted);
+    }
+}
