@@ -390,6 +390,30 @@ fn a_slower_route_costs_one_hiccup_and_a_faster_one_none() {
 }
 
 #[test]
+fn a_way_that_becomes_longer_than_any_buffer_is_followed_at_once() {
+    for stall_ms in [250, 700, 3_000] {
+        let mut sent = packets(&tone(10), Codec::Pcmu, 160, 0);
+        for packet in &mut sent {
+            if packet.arrival_us >= 3_000_000 {
+                packet.arrival_us += stall_ms * 1_000;
+            }
+        }
+        let (out, receiver) = heard(sent, 5_000, 10 * 50 + stall_ms as usize / 20);
+        let statistics = receiver.statistics();
+        // Five packets convince it, and what it aims at is short as before.
+        assert!(statistics.late <= 6, "{stall_ms} ms: {statistics:?}");
+        assert!(
+            statistics.target_delay_ms < 60.0,
+            "{stall_ms} ms: {statistics:?}"
+        );
+        let report = measure_tone(&out, 8_000, 500.0).unwrap();
+        let gap = report.gaps.last().unwrap();
+        let end = milliseconds(gap.start + gap.length) - 3_000.0 - stall_ms as f64;
+        assert!(end < 220.0, "{stall_ms} ms: heard again {end} ms after it");
+    }
+}
+
+#[test]
 fn the_codec_may_change_from_packet_to_packet() {
     let signal = tone(4);
     let mut receiver = AudioReceiver::new(Codec::Pcmu, ReceiverConfig::default());

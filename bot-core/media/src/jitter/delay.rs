@@ -4,6 +4,10 @@
 //! runs fast or slow, so drift never adds up. The delay aimed at would have caught 99 of the last 256 packets in a hundred:
 //! it rises with the first late packets and falls slowly, 2.5 ms in a second, because a network that was bad is bad again.
 //!
+//! A way that becomes longer than any delay allowed (a sender that stood still, a new route) is taken for the new one after
+//! a few packets; until the old shortest transit time is out of sight, all would else be too late to be played. A backlog
+//! that is delivered in a burst looks different: each of its packets is less late than the one before.
+//!
 //! While packets are being lost, the delay aimed at leaves room for the packet after a lost one to be at hand, because
 //! concealment that knows both sides is far better ([`conceal`](crate::conceal)).
 
@@ -26,6 +30,12 @@ const FALL: i64 = 400;
 /// So many losses among the last [`WINDOW`] packets make room for the packet after a lost one.
 const LOSSES_THAT_MATTER: u32 = 2;
 
+/// So many packets in a row that are later than any delay allowed, and alike so, mean that the way has become longer.
+const MOVED: usize = 5;
+
+/// Packets that become less late faster than this are a backlog on its way.
+const ALIKE_US: i64 = 4_000;
+
 /// Measures one stream.
 #[derive(Debug, Clone)]
 pub(crate) struct DelayEstimator {
@@ -47,6 +57,9 @@ pub(crate) struct DelayEstimator {
     since_loss: u32,
     jitter_us: f64,
     latest_transit_us: Option<i64>,
+    /// Latest packets in a row that were too late for any delay, and the delay aimed at before them.
+    beyond: usize,
+    target_before_us: i64,
 }
 
 impl DelayEstimator {
@@ -75,6 +88,8 @@ impl DelayEstimator {
             since_loss: 0,
             jitter_us: 0.0,
             latest_transit_us: None,
+            beyond: 0,
+            target_before_us: initial_us,
         }
     }
 
@@ -88,11 +103,22 @@ impl DelayEstimator {
     pub(crate) fn learn(&mut self, arrival_us: i64, sent_us: i64, length_us: i64) {
         let transit = arrival_us - sent_us;
         self.learn_shortest(arrival_us, transit);
+        let alike = self
+            .latest_transit_us
+            .is_some_and(|before| transit > before - ALIKE_US);
         if let Some(before) = self.latest_transit_us.replace(transit) {
             // RFC 3550 section 6.4.1.
             self.jitter_us += ((transit - before).abs() as f64 - self.jitter_us) / 16.0;
         }
         let lateness = transit - self.shortest_us();
+        if lateness <= self.most_us {
+            self.beyond = 0;
+        } else if alike && self.beyond > 0 {
+            self.beyond += 1;
+        } else {
+            self.beyond = 1;
+            self.target_before_us = self.target_us;
+        }
         let class = (lateness / CLASS_US).clamp(0, CLASSES as i64 - 1) as u8;
         if self.known == WINDOW {
             self.counts[usize::from(self.recent[self.next])] -= 1;
@@ -108,6 +134,22 @@ impl DelayEstimator {
             self.losses = self.losses.saturating_sub(1);
         }
         self.aim(length_us);
+        if self.beyond >= MOVED {
+            self.move_to(transit);
+        }
+    }
+
+    /// Takes the way of the latest packets for the usual one. How late they were by the old one says nothing of the new.
+    fn move_to(&mut self, transit: i64) {
+        for _ in 0..self.beyond {
+            self.next = (self.next + WINDOW - 1) % WINDOW;
+            self.counts[usize::from(self.recent[self.next])] -= 1;
+            self.known -= 1;
+        }
+        self.target_us = self.target_before_us;
+        self.shortest = [i64::MAX; SPANS];
+        self.shortest[self.span] = transit;
+        self.beyond = 0;
     }
 
     /// Learns that a packet did not come in time.
@@ -243,8 +285,25 @@ mod tests {
             "{}",
             estimator.target_us()
         );
-        feed(&mut estimator, 310..330, 0, |_| 10_000_000);
+        feed(&mut estimator, 310..330, 0, |n| {
+            10_000_000 - n % 4 * 100_000
+        });
         assert_eq!(estimator.target_us(), 200_000);
+    }
+
+    #[test]
+    fn a_longer_way_is_told_from_a_backlog() {
+        let mut moved = estimator();
+        feed(&mut moved, 0..300, 0, |_| 0);
+        let target = moved.target_us();
+        feed(&mut moved, 300..305, 0, |n| 700_000 + n % 3 * 1_000);
+        assert_eq!(moved.target_us(), target);
+        assert!((700_000..703_000).contains(&moved.shortest_us()));
+        // Forty packets that all come when the last of them was sent.
+        let mut backlog = estimator();
+        feed(&mut backlog, 0..300, 0, |_| 0);
+        feed(&mut backlog, 300..340, 0, |n| (339 - n) * 20_000);
+        assert_eq!(backlog.shortest_us(), 0);
     }
 
     #[test]
