@@ -46,10 +46,7 @@ mod tests {
 
     #[test]
     fn what_comes_from_outside_cannot_leave_the_folder() {
-        assert_eq!(
-            safe("../../etc/passwd"),
-            "_._.._etc_passwd".replace("_._", "_._")
-        );
+        assert_eq!(safe("../../etc/passwd"), "_._.._etc_passwd");
         assert_eq!(safe("a@b\0c"), "a_b_c");
         assert_eq!(safe(""), "unknown");
     }
