@@ -77,13 +77,9 @@ impl Ear {
         }
     }
 
-    /// What was heard since the last prompt that was recognised.
-    pub(super) fn rest(&self) -> Vec<i16> {
-        self.heard
-            .borrow()
-            .get(self.at..)
-            .unwrap_or_default()
-            .to_vec()
+    /// All that was heard so far.
+    pub(super) fn all(&self) -> Vec<i16> {
+        self.heard.borrow().clone()
     }
 }
 
