@@ -10,9 +10,12 @@ use bytes::Bytes;
 use contenders::{callbot, rsip, rsipstack};
 use invite::INVITE;
 
+/// Reads one INVITE with one crate.
+type Read = fn(&Bytes);
+
 fn main() {
     let datagram = Bytes::from(INVITE.as_bytes().to_vec());
-    let all: [(&str, fn(&Bytes)); 3] = [
+    let all: [(&str, Read); 3] = [
         ("callbot", callbot),
         ("rsip", rsip),
         ("rsipstack", rsipstack),
