@@ -57,7 +57,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if matches!(options.part, Part::Parse | Part::All) {
         tables.push(parse(options.quick)?);
     }
-    let text = tables.join("\n");
+    let tables: Vec<_> = tables.iter().map(|table| table.trim_end()).collect();
+    let text = tables.join("\n\n") + "\n";
     let file = results()?.join("tables.md");
     std::fs::write(&file, &text).with_context(|| format!("write {}", file.display()))?;
     println!("\n{text}");
@@ -83,15 +84,12 @@ fn load(options: &Options) -> Result<String> {
     }
     let sipbot = sipbot(options.install_peers);
     let callbot = interop::build()?;
+    // The load finds the reflector beside itself.
+    let tests = ["--release", "--package", "callbot-tests"];
+    shell::run(shell::cargo().arg("build").args(tests).arg("--bins"))?;
     let mut command = shell::cargo();
-    command.args([
-        "bench",
-        "--package",
-        "callbot-tests",
-        "--bench",
-        "load",
-        "--",
-    ]);
+    command.args(["run", "--quiet"]).args(tests);
+    command.args(["--bin", "load", "--"]);
     match options.part {
         Part::Signalling => command.arg("signalling"),
         Part::Echo => command.arg("echo"),

@@ -90,12 +90,10 @@ impl Contender {
                 }
                 Self::Sipbot(binary, _) => {
                     let listen = address.to_string();
-                    start(
-                        lab,
-                        &name("sipbot"),
-                        binary,
-                        &["wait", "--addr", &listen, "--username", "bench", "--echo"],
-                    )
+                    // Left to itself it names 0.0.0.0 for its RTP where there is nothing but a loopback device.
+                    let own = ["--external", "127.0.0.1"];
+                    let wait = ["wait", "--addr", &listen, "--username", "bench", "--echo"];
+                    start(lab, &name("sipbot"), binary, &[&own[..], &wait].concat())
                 }
                 Self::Reflector => {
                     let (sip, rtp) = (port.to_string(), RTP.to_string());
