@@ -238,6 +238,9 @@ struct Slot {
     /// The session passes packets through, as of its last flush; kept here so
     /// that a slice does not touch sessions that it has no work for.
     passing: bool,
+    /// The session makes or hears audio, and so ticks each frame; one that
+    /// only passes packets ticks with its RTCP, each 100 ms.
+    ticking: bool,
     /// Slices for which a passing session's socket is left alone.
     rest: u8,
     /// A passing session's socket was read empty at the last look.
@@ -290,6 +293,7 @@ impl Sweep {
                     id,
                     phase,
                     passing: false,
+                    ticking: true,
                     rest: 0,
                     was_empty: false,
                     leg,
@@ -360,16 +364,20 @@ impl Sweep {
             let buffer = &mut self.buffer;
             for slot in &mut self.legs {
                 if slot.phase == phase {
-                    if slot.passing {
-                        slot.pass(now, buffer);
+                    let found = if slot.passing {
+                        slot.pass(now, buffer)
                     } else {
-                        slot.drain(Channel::Rtp, now, buffer, BURST);
-                    }
+                        slot.drain(Channel::Rtp, now, buffer, BURST) > 0
+                    };
                     if rtcp {
                         slot.drain(Channel::Rtcp, now, buffer, BURST);
                     }
-                    slot.leg.session.tick(now);
-                    slot.flush();
+                    if rtcp || slot.ticking {
+                        slot.leg.session.tick(now);
+                        slot.flush();
+                    } else if found {
+                        slot.flush();
+                    }
                 } else if slot.passing && slot.pass(now, buffer) {
                     slot.flush();
                 }
@@ -442,5 +450,6 @@ impl Slot {
             (leg.events)(FromSweep::Event(event));
         }
         self.passing = leg.session.passes_packets();
+        self.ticking = leg.session.needs_tick();
     }
 }
