@@ -7,6 +7,9 @@
 //!
 //! The same sweep runs on operating-system threads over sockets, and as a task
 //! over the in-memory network, where a test may have paused the clock.
+//! Bridged sessions are served in pairs (`pair`).
+
+mod pair;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,6 +21,7 @@ use callbot_media::sdp::Negotiated;
 use callbot_media::session::{Channel, Command, MediaEvent, MediaSession, Statistics};
 use tokio::sync::{mpsc, oneshot};
 
+use self::pair::Pairs;
 use super::clock::Clock;
 use super::socket::{MediaSocket, ReceiveBuffer};
 
@@ -40,6 +44,8 @@ const REST: u8 = 2;
 #[derive(Clone)]
 pub(crate) struct MediaHost {
     workers: Arc<[Worker]>,
+    /// Its time is that of the in-memory network.
+    in_memory: bool,
 }
 
 struct Worker {
@@ -51,6 +57,7 @@ struct Worker {
 pub(crate) struct MediaHandle {
     id: u64,
     queue: mpsc::Sender<ToSweep>,
+    in_memory: bool,
 }
 
 /// A session with its sockets and the place its events go to.
@@ -73,6 +80,15 @@ enum ToSweep {
     Command(u64, Command),
     Statistics(u64, oneshot::Sender<Statistics>),
     Close(u64),
+    /// Bridge two sessions of this worker, or end that.
+    Join(u64, u64),
+    Part(u64, u64),
+    /// A session is on its way to this worker.
+    Expect(u64),
+    /// Give a session to another worker.
+    Move(u64, mpsc::Sender<ToSweep>),
+    /// The session that was expected; `None` when it was closed before.
+    Arrive(u64, Option<Box<Slot>>),
 }
 
 /// The media host takes no more commands: it is overloaded, or gone.
@@ -96,6 +112,7 @@ impl MediaHost {
         }
         Ok(Self {
             workers: workers.into(),
+            in_memory: false,
         })
     }
 
@@ -108,6 +125,7 @@ impl MediaHost {
         tokio::spawn(run_task(Sweep::new(load.clone()), commands, clock));
         Self {
             workers: [Worker { queue, load }].into(),
+            in_memory: true,
         }
     }
 
@@ -128,6 +146,7 @@ impl MediaHost {
         Ok(MediaHandle {
             id,
             queue: worker.queue.clone(),
+            in_memory: self.in_memory,
         })
     }
 }
@@ -172,7 +191,7 @@ impl Drop for MediaHandle {
 
 fn run_thread(mut sweep: Sweep, mut commands: mpsc::Receiver<ToSweep>, clock: &Clock) {
     loop {
-        if sweep.legs.is_empty() {
+        if sweep.is_idle() {
             // With nothing to serve the thread sleeps until it is given something.
             let Some(first) = commands.blocking_recv() else {
                 return;
@@ -184,7 +203,7 @@ fn run_thread(mut sweep: Sweep, mut commands: mpsc::Receiver<ToSweep>, clock: &C
             match commands.try_recv() {
                 Ok(message) => sweep.take(message, clock.now()),
                 Err(mpsc::error::TryRecvError::Empty) => break,
-                Err(mpsc::error::TryRecvError::Disconnected) if sweep.legs.is_empty() => return,
+                Err(mpsc::error::TryRecvError::Disconnected) if sweep.is_idle() => return,
                 Err(mpsc::error::TryRecvError::Disconnected) => break,
             }
         }
@@ -200,7 +219,7 @@ fn run_thread(mut sweep: Sweep, mut commands: mpsc::Receiver<ToSweep>, clock: &C
 
 async fn run_task(mut sweep: Sweep, mut commands: mpsc::Receiver<ToSweep>, clock: Clock) {
     loop {
-        if sweep.legs.is_empty() {
+        if sweep.is_idle() {
             let Some(first) = commands.recv().await else {
                 return;
             };
@@ -226,6 +245,8 @@ struct Sweep {
     index: HashMap<u64, usize>,
     /// How many sessions each phase has.
     phases: [usize; PHASES as usize],
+    /// The bridged sessions; they stand in no other list.
+    pairs: Pairs,
     start: Instant,
     next_slice: u64,
     load: Arc<AtomicUsize>,
@@ -254,6 +275,7 @@ impl Sweep {
             legs: Vec::new(),
             index: HashMap::new(),
             phases: [0; PHASES as usize],
+            pairs: Pairs::default(),
             start: Instant::now(),
             next_slice: 0,
             load,
@@ -272,7 +294,7 @@ impl Sweep {
 
     /// When there is work again: the next slice that serves any session.
     fn next_deadline(&self) -> Instant {
-        let passing = self.legs.iter().any(|slot| slot.passing);
+        let passing = self.legs.iter().any(|slot| slot.passing) || self.pairs.passing();
         let idle = if passing {
             0
         } else {
@@ -284,28 +306,22 @@ impl Sweep {
     }
 
     fn take(&mut self, message: ToSweep, now: Now) {
+        let Some(message) = self.pairs.keep(message) else {
+            return;
+        };
         match message {
-            ToSweep::Add(id, leg) => {
-                let phase = self.lightest_phase();
-                self.phases[phase as usize] += 1;
-                self.index.insert(id, self.legs.len());
-                self.legs.push(Slot {
-                    id,
-                    phase,
-                    passing: false,
-                    ticking: true,
-                    rest: 0,
-                    was_empty: false,
-                    leg,
-                });
-            }
+            ToSweep::Add(id, leg) => self.insert(Slot {
+                id,
+                phase: 0,
+                passing: false,
+                ticking: true,
+                rest: 0,
+                was_empty: false,
+                leg,
+            }),
             ToSweep::Close(id) => {
-                if let Some(index) = self.index.remove(&id) {
-                    let mut slot = self.legs.swap_remove(index);
-                    if let Some(moved) = self.legs.get(index) {
-                        self.index.insert(moved.id, index);
-                    }
-                    self.phases[slot.phase as usize] -= 1;
+                self.part(id);
+                if let Some(mut slot) = self.remove(id) {
                     slot.leg.session.command(now, Command::Close);
                     slot.flush();
                     let statistics = slot.leg.session.statistics();
@@ -318,24 +334,52 @@ impl Sweep {
                     slot.leg.session.apply(now, &negotiated);
                     slot.flush();
                 }
+                self.pairs.settle(id, now);
             }
             ToSweep::Command(id, command) => {
                 if let Some(slot) = self.find(id) {
                     slot.leg.session.command(now, command);
                     slot.flush();
                 }
+                self.pairs.settle(id, now);
             }
             ToSweep::Statistics(id, reply) => {
                 if let Some(slot) = self.find(id) {
                     let _ = reply.send(slot.leg.session.statistics());
                 }
             }
+            pairing => self.take_pairing(pairing, now),
         }
     }
 
+    /// Adds a session to those that are served one by one.
+    fn insert(&mut self, mut slot: Slot) {
+        slot.phase = self.lightest_phase();
+        self.phases[slot.phase as usize] += 1;
+        self.index.insert(slot.id, self.legs.len());
+        self.legs.push(slot);
+    }
+
+    /// Takes a session out of those.
+    fn remove(&mut self, id: u64) -> Option<Slot> {
+        let index = self.index.remove(&id)?;
+        let slot = self.legs.swap_remove(index);
+        if let Some(moved) = self.legs.get(index) {
+            self.index.insert(moved.id, index);
+        }
+        self.phases[slot.phase as usize] -= 1;
+        Some(slot)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.legs.is_empty() && self.pairs.is_idle()
+    }
+
     fn find(&mut self, id: u64) -> Option<&mut Slot> {
-        let index = *self.index.get(&id)?;
-        self.legs.get_mut(index)
+        match self.index.get(&id) {
+            Some(index) => self.legs.get_mut(*index),
+            None => self.pairs.find(id),
+        }
     }
 
     fn lightest_phase(&self) -> u64 {
@@ -358,6 +402,7 @@ impl Sweep {
             );
             self.next_slice += missed;
         }
+        self.pairs.send_outbound();
         while self.deadline(self.next_slice) <= now.instant {
             let phase = self.next_slice % PHASES;
             let rtcp = (self.next_slice / PHASES).is_multiple_of(5);
@@ -382,6 +427,7 @@ impl Sweep {
                     slot.flush();
                 }
             }
+            self.pairs.serve(phase, rtcp, now, &mut self.buffer);
             self.next_slice += 1;
             now = clock.now();
         }
@@ -441,11 +487,17 @@ impl Slot {
         found
     }
 
-    fn flush(&mut self) {
+    /// Sends what the session owes.
+    fn send(&mut self) {
         let leg = &mut *self.leg;
         while let Some(out) = leg.session.poll_transmit() {
             leg.socket.send(out.channel, out.destination, out.payload);
         }
+    }
+
+    fn flush(&mut self) {
+        self.send();
+        let leg = &mut *self.leg;
         while let Some(event) = leg.session.poll_event() {
             (leg.events)(FromSweep::Event(event));
         }

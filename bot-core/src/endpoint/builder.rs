@@ -35,6 +35,7 @@ pub struct EndpointBuilder {
     advertise: Option<IpAddr>,
     rtp_ports: RangeInclusive<u16>,
     codecs: Vec<Codec>,
+    telephone_event: bool,
     accounts: Vec<Account>,
     max_calls: usize,
     media_threads: usize,
@@ -53,6 +54,7 @@ impl Default for EndpointBuilder {
             advertise: None,
             rtp_ports: 10_000..=20_000,
             codecs: vec![Codec::Pcmu, Codec::Pcma],
+            telephone_event: true,
             accounts: Vec::new(),
             max_calls: 5_000,
             media_threads: std::thread::available_parallelism().map_or(1, usize::from),
@@ -92,6 +94,13 @@ impl EndpointBuilder {
     /// The codecs, best first; PCMU and PCMA by default.
     pub fn codecs(mut self, codecs: impl IntoIterator<Item = Codec>) -> Self {
         self.codecs = codecs.into_iter().collect();
+        self
+    }
+
+    /// Whether digits may come and go as RTP telephone-events (RFC 4733); they
+    /// may by default. Without them they go by INFO.
+    pub fn telephone_event(mut self, take: bool) -> Self {
+        self.telephone_event = take;
         self
     }
 
@@ -227,7 +236,7 @@ impl EndpointBuilder {
             media,
             media_options: MediaOptions {
                 codecs: self.codecs,
-                telephone_event: true,
+                telephone_event: self.telephone_event,
             },
             clock,
             sounds: SoundCache::new(),

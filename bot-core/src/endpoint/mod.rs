@@ -94,6 +94,16 @@ impl Endpoint {
         Dial::new(self.shared().clone(), uri.into())
     }
 
+    /// Whether a call to `uri`, sent by way of `proxy` if there is one, would
+    /// come back to this endpoint: who passes calls on should not place it.
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// [`Error::Uri`] when the URI cannot be called.
+    pub async fn leads_here(&self, uri: &str, proxy: Option<&str>) -> Result<bool> {
+        sip::leads_here(self.shared(), uri, proxy).await
+    }
+
     /// Asks a SIP peer whether it is there (OPTIONS); gives its status.
     ///
     /// # Errors

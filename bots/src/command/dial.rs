@@ -242,7 +242,7 @@ fn listener_for(uri: &str) -> String {
     format!("{scheme}://{address}:0")
 }
 
-fn header(text: &str) -> Result<(String, String), String> {
+pub(super) fn header(text: &str) -> Result<(String, String), String> {
     let bad = || "write it as 'X-Name: value'".to_owned();
     let (name, value) = text.split_once(':').ok_or_else(bad)?;
     let (name, value) = (name.trim(), value.trim());

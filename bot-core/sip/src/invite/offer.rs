@@ -342,7 +342,8 @@ impl Outgoing {
         for route in routes {
             headers.push(HeaderName::Route, route);
         }
-        headers.push(HeaderName::MaxForwards, Bytes::from_static(b"70"));
+        let hops = Bytes::from(self.invite.max_forwards.to_string());
+        headers.push(HeaderName::MaxForwards, hops);
         headers.push(HeaderName::From, self.local.clone());
         headers.push(HeaderName::To, self.to.clone());
         headers.push(HeaderName::CallId, call_id.clone());

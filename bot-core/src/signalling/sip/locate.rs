@@ -181,6 +181,18 @@ impl Locator {
         routes.source_towards(remote).unwrap_or(local)
     }
 
+    /// Whether this is an address that one of our listeners has, or that peers are told of it.
+    pub(crate) fn is_own(&self, remote: SocketAddr) -> bool {
+        self.listeners.iter().any(|listener| {
+            listener.local.port() == remote.port()
+                && (listener.local.ip() == remote.ip()
+                    || self.advertise == Some(remote.ip())
+                    // An address is this machine's own when the way to it begins there.
+                    || listener.local.ip().is_unspecified()
+                        && self.advertised_ip(listener.local.ip(), remote.ip()) == remote.ip())
+        })
+    }
+
     /// The source of a datagram that came to a listener.
     pub(crate) fn datagram_source(&self, listener: usize, remote: SocketAddr) -> Option<Source> {
         let listener = self.listeners.get(listener)?;

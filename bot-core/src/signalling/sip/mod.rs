@@ -29,7 +29,7 @@ use crate::service::{Reply, Request};
 
 pub(crate) use listen::{Listener, bind};
 pub(crate) use locate::Locator;
-pub(crate) use place::{check_account, options, place, register};
+pub(crate) use place::{check_account, leads_here, options, place, register};
 pub(crate) use requests::PendingRequest;
 pub(crate) use task::{Parts, Settings, spawn};
 

@@ -72,6 +72,7 @@ pub(crate) async fn place(
     invite.call_id = Some(call_id);
     invite.contact_user = account.and_then(|account| user_of(&account.aor));
     invite.headers = convert::headers(request.headers);
+    invite.max_forwards = request.max_forwards.unwrap_or(invite.max_forwards);
     invite.body = Some(convert::sdp(offer));
     invite.credentials = request
         .credentials
@@ -193,6 +194,20 @@ pub(crate) fn check_account(account: &Account) -> Result<()> {
     }
     account.registrar.as_deref().map(parse_uri).transpose()?;
     Ok(())
+}
+
+/// Whether a request to this URI, or to `proxy`, would come to the endpoint itself. Cancel safe.
+pub(crate) async fn leads_here(
+    endpoint: &EndpointShared,
+    uri: &str,
+    proxy: Option<&str>,
+) -> Result<bool> {
+    let proxy = proxy.map(parse_uri).transpose()?;
+    let located = endpoint
+        .locator
+        .locate(parse_uri(uri)?, proxy.as_ref())
+        .await?;
+    Ok(endpoint.locator.is_own(located.remote))
 }
 
 /// Asks a peer for its OPTIONS. Cancel safe.

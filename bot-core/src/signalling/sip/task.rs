@@ -364,6 +364,12 @@ impl SipTask {
                 call.shared.close_media();
                 self.ua.bye(now, id, Vec::new())
             }
+            Act::HangupBecause { reason } => {
+                call.hung_up = true;
+                call.shared.close_media();
+                let reason = convert::headers(vec![("Reason".to_owned(), reason)]);
+                self.ua.bye(now, id, reason)
+            }
             Act::Reoffer { body } => match self.ua.reinvite(now, id, Some(sdp(body))) {
                 Ok(_) => Ok(()),
                 Err(error) => {
