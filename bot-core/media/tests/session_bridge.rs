@@ -598,3 +598,42 @@ fn speech_through_a_transcoding_bridge_is_what_the_two_codecs_make_of_it() {
         );
     }
 }
+
+/// Prints the figures: `cargo test --release --test session_bridge -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement, for a machine that does nothing else"]
+#[allow(clippy::disallowed_methods)] // A measurement has to look at the clock.
+fn figures() {
+    for (name, codec) in [("passing", Codec::Pcmu), ("transcoding", Codec::Pcma)] {
+        let mut pair = Pair::new(
+            &leg(A, Codec::Pcmu, 20, Some(101)),
+            &leg(B, codec, 20, Some(101)),
+        );
+        let theirs = codec.static_payload_type().unwrap();
+        let packets = |pt: u8| -> Vec<Vec<u8>> {
+            let payload: Vec<u8> = (0..160).map(|n: u8| n.wrapping_mul(37)).collect();
+            (0..20_000_u16)
+                .map(|n| rtp(false, pt, n, u32::from(n) * 160, 77, &payload))
+                .collect()
+        };
+        let (to_a, to_b) = (packets(0), packets(theirs));
+        let begun = std::time::Instant::now();
+        for (first, second) in to_a.iter().zip(&to_b) {
+            let (a, b) = (&mut pair.a.session, &mut pair.b.session);
+            a.receive_rtp(pair.now, pair.now.instant, address(A), first);
+            b.receive_rtp(pair.now, pair.now.instant, address(B), second);
+            while bridge::carry(pair.now, a, b) || bridge::carry(pair.now, b, a) {}
+            bridge::settle(a, b);
+            if a.needs_tick() || b.needs_tick() {
+                bridge::tick(pair.now, a, b);
+            }
+            for session in [&mut *a, &mut *b] {
+                while session.poll_transmit().is_some() {}
+                while session.poll_event().is_some() {}
+            }
+            pair.now = after(pair.now, 20);
+        }
+        let each = begun.elapsed().as_micros() as f64 / 400.0;
+        println!("{name}: {each:.1} us a call-second without sockets, both ways");
+    }
+}
