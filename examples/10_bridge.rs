@@ -18,7 +18,9 @@ use callbot_media_files as sounds;
 /// Connects every caller with one agent.
 #[derive(Clone)]
 pub struct Switchboard {
+    /// Where the agent is dialled from.
     pub endpoint: Endpoint,
+    /// Whom to dial, as a SIP URI.
     pub agent: String,
 }
 

@@ -162,12 +162,12 @@ impl Pair {
 
     /// What a driver does after each packet and command.
     fn settle(&mut self) {
-        let (now, ms) = (self.now, self.ms);
+        let ms = self.ms;
         let (a, b) = (&mut self.a, &mut self.b);
-        while bridge::carry(now, &mut a.session, &mut b.session) {
+        while bridge::carry(&mut a.session, &mut b.session) {
             b.drain(ms);
         }
-        while bridge::carry(now, &mut b.session, &mut a.session) {
+        while bridge::carry(&mut b.session, &mut a.session) {
             a.drain(ms);
         }
         bridge::settle(&mut a.session, &mut b.session);
@@ -553,7 +553,7 @@ fn nothing_is_allocated_per_packet_or_frame_of_a_bridge() {
             for packet in packets {
                 let (a, b) = (&mut pair.a.session, &mut pair.b.session);
                 a.receive_rtp(pair.now, pair.now.instant, address(A), packet);
-                while bridge::carry(pair.now, a, b) {}
+                while bridge::carry(a, b) {}
                 bridge::settle(a, b);
                 if a.needs_tick() || b.needs_tick() {
                     bridge::tick(pair.now, a, b);
@@ -622,7 +622,7 @@ fn figures() {
             let (a, b) = (&mut pair.a.session, &mut pair.b.session);
             a.receive_rtp(pair.now, pair.now.instant, address(A), first);
             b.receive_rtp(pair.now, pair.now.instant, address(B), second);
-            while bridge::carry(pair.now, a, b) || bridge::carry(pair.now, b, a) {}
+            while bridge::carry(a, b) || bridge::carry(b, a) {}
             bridge::settle(a, b);
             if a.needs_tick() || b.needs_tick() {
                 bridge::tick(pair.now, a, b);

@@ -334,14 +334,14 @@ impl Sweep {
                     slot.leg.session.apply(now, &negotiated);
                     slot.flush();
                 }
-                self.pairs.settle(id, now);
+                self.pairs.settle(id);
             }
             ToSweep::Command(id, command) => {
                 if let Some(slot) = self.find(id) {
                     slot.leg.session.command(now, command);
                     slot.flush();
                 }
-                self.pairs.settle(id, now);
+                self.pairs.settle(id);
             }
             ToSweep::Statistics(id, reply) => {
                 if let Some(slot) = self.find(id) {

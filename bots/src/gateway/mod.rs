@@ -355,7 +355,7 @@ impl Caller {
                 Ok(Self::Early(early, bridge))
             }
             // 183 without media says nothing that a caller could hear.
-            (Self::Waiting(call), Some(180 | 181 | 182)) => {
+            (Self::Waiting(call), Some(180..=182)) => {
                 call.ring().await?;
                 Ok(Self::Ringing(call))
             }

@@ -56,7 +56,7 @@ pub fn settle(a: &mut MediaSession, b: &mut MediaSession) {
 
 /// Carries one packet or key on; `false` when there is none. What it gives to send is had from `to`, which should be drained
 /// after each call.
-pub fn carry(now: Now, from: &mut MediaSession, to: &mut MediaSession) -> bool {
+pub fn carry(from: &mut MediaSession, to: &mut MediaSession) -> bool {
     if let Some(queue) = from.stream.as_mut().and_then(|s| s.passing.as_mut())
         && let Some(passed) = queue.pop()
     {
@@ -65,7 +65,7 @@ pub fn carry(now: Now, from: &mut MediaSession, to: &mut MediaSession) -> bool {
     }
     match from.events.next_digit() {
         Some(told) => {
-            to.take_key(now, told);
+            to.take_key(told);
             true
         }
         None => false,
@@ -77,7 +77,7 @@ pub fn tick(now: Now, a: &mut MediaSession, b: &mut MediaSession) {
     let (mut heard_a, mut heard_b) = (Frame::silence(0), Frame::silence(0));
     let (ticks_a, ticks_b) = (a.hear(now, &mut heard_a), b.hear(now, &mut heard_b));
     // What has only just ended, such as a key without its end packets, is told in this frame.
-    while carry(now, a, b) || carry(now, b, a) {}
+    while carry(a, b) || carry(b, a) {}
     a.follow_key(b);
     b.follow_key(a);
     settle(a, b);
@@ -187,7 +187,7 @@ impl MediaSession {
     }
 
     /// Takes a key of the partner's far end.
-    fn take_key(&mut self, _now: Now, told: Told) {
+    fn take_key(&mut self, told: Told) {
         let (Some(stream), Some(relay)) = (&self.stream, &mut self.relay) else {
             return;
         };

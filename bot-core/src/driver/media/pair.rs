@@ -133,11 +133,11 @@ impl Pairs {
     }
 
     /// Does what follows from a command to a bridged session.
-    pub(super) fn settle(&mut self, id: u64, now: Now) {
+    pub(super) fn settle(&mut self, id: u64) {
         if let Some(index) = self.index.get(&id)
             && let Some(pair) = self.list.get_mut(*index)
         {
-            pair.settle(now);
+            pair.settle();
         }
     }
 
@@ -162,7 +162,7 @@ impl Sweep {
     /// Does a message about bridges and moves.
     pub(super) fn take_pairing(&mut self, message: ToSweep, now: Now) {
         match message {
-            ToSweep::Join(a, b) => self.join(a, b, now),
+            ToSweep::Join(a, b) => self.join(a, b),
             ToSweep::Part(a, _) => self.part(a),
             ToSweep::Expect(id) => {
                 self.pairs.expected.insert(id, Vec::new());
@@ -192,7 +192,7 @@ impl Sweep {
     }
 
     /// Makes two slots a pair; one that is gone had its call ended.
-    fn join(&mut self, a: u64, b: u64, now: Now) {
+    fn join(&mut self, a: u64, b: u64) {
         if !self.index.contains_key(&a) || !self.index.contains_key(&b) || a == b {
             return;
         }
@@ -206,7 +206,7 @@ impl Sweep {
             self.pairs.index.insert(id, self.pairs.list.len());
         }
         let mut pair = Pair { a, b };
-        pair.settle(now);
+        pair.settle();
         self.pairs.list.push(pair);
     }
 
@@ -236,12 +236,12 @@ impl Sweep {
 
 impl Pair {
     /// Carries over what waits, and sends what that gives.
-    fn settle(&mut self, now: Now) {
+    fn settle(&mut self) {
         let (a, b) = (&mut self.a, &mut self.b);
-        while bridge::carry(now, &mut a.leg.session, &mut b.leg.session) {
+        while bridge::carry(&mut a.leg.session, &mut b.leg.session) {
             b.send();
         }
-        while bridge::carry(now, &mut b.leg.session, &mut a.leg.session) {
+        while bridge::carry(&mut b.leg.session, &mut a.leg.session) {
             a.send();
         }
         bridge::settle(&mut a.leg.session, &mut b.leg.session);
@@ -263,11 +263,11 @@ impl Pair {
             }
         }
         if found {
-            self.settle(now);
+            self.settle();
         }
         if due && (rtcp || self.a.ticking || self.b.ticking) {
             bridge::tick(now, &mut self.a.leg.session, &mut self.b.leg.session);
-            self.settle(now);
+            self.settle();
         }
     }
 }

@@ -188,9 +188,14 @@ impl Locator {
                 && (listener.local.ip() == remote.ip()
                     || self.advertise == Some(remote.ip())
                     // An address is this machine's own when the way to it begins there.
-                    || listener.local.ip().is_unspecified()
-                        && self.advertised_ip(listener.local.ip(), remote.ip()) == remote.ip())
+                    || listener.local.ip().is_unspecified() && self.begins_at(remote.ip()))
         })
+    }
+
+    /// Whether the way to an address begins there.
+    fn begins_at(&self, ip: IpAddr) -> bool {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        routes.source_towards(ip).is_ok_and(|source| source == ip)
     }
 
     /// The source of a datagram that came to a listener.
