@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 
 use callbot_media::Now;
 use callbot_media::sdp::Negotiated;
-use callbot_media::session::{Channel, Command, MediaEvent, MediaSession, Statistics};
+use callbot_media::session::{
+    Channel, Command, MediaEvent, MediaSession, Statistics, TransmitMemory,
+};
 use tokio::sync::{mpsc, oneshot};
 
 use self::pair::Pairs;
@@ -36,6 +38,10 @@ const GIVE_UP: u32 = 40;
 /// Datagrams read of one socket in one slice, so that a flood on one call
 /// cannot starve the others.
 const BURST: usize = 64;
+/// Frames from one look at a session's RTCP to the next: 100 ms.
+const RTCP_FRAMES: u64 = 5;
+/// The same where packets only pass: 400 ms, of the 5 s between two reports.
+const RTCP_FRAMES_PASSING: u64 = 20;
 /// Slices for which a passing session rests after a packet: its next one is
 /// four slices away.
 const REST: u8 = 2;
@@ -251,6 +257,8 @@ struct Sweep {
     next_slice: u64,
     load: Arc<AtomicUsize>,
     buffer: ReceiveBuffer,
+    /// Lent to each session in its turn: see [`Slot::serve`].
+    memory: TransmitMemory,
 }
 
 struct Slot {
@@ -260,7 +268,7 @@ struct Slot {
     /// that a slice does not touch sessions that it has no work for.
     passing: bool,
     /// The session makes or hears audio, and so ticks each frame; one that
-    /// only passes packets ticks with its RTCP, each 100 ms.
+    /// only passes packets ticks with its RTCP, each 400 ms.
     ticking: bool,
     /// Slices for which a passing session's socket is left alone.
     rest: u8,
@@ -280,6 +288,7 @@ impl Sweep {
             next_slice: 0,
             load,
             buffer: ReceiveBuffer::new(),
+            memory: TransmitMemory::new(),
         }
     }
 
@@ -322,25 +331,27 @@ impl Sweep {
             ToSweep::Close(id) => {
                 self.part(id);
                 if let Some(mut slot) = self.remove(id) {
-                    slot.leg.session.command(now, Command::Close);
-                    slot.flush();
+                    slot.serve(&mut self.memory, |slot| {
+                        slot.leg.session.command(now, Command::Close);
+                        slot.flush();
+                    });
                     let statistics = slot.leg.session.statistics();
                     (slot.leg.events)(FromSweep::Closed(Box::new(statistics)));
                     self.load.fetch_sub(1, Ordering::Relaxed);
                 }
             }
             ToSweep::Apply(id, negotiated) => {
-                if let Some(slot) = self.find(id) {
+                self.serve(id, |slot| {
                     slot.leg.session.apply(now, &negotiated);
                     slot.flush();
-                }
+                });
                 self.pairs.settle(id);
             }
             ToSweep::Command(id, command) => {
-                if let Some(slot) = self.find(id) {
+                self.serve(id, |slot| {
                     slot.leg.session.command(now, command);
                     slot.flush();
-                }
+                });
                 self.pairs.settle(id);
             }
             ToSweep::Statistics(id, reply) => {
@@ -382,6 +393,15 @@ impl Sweep {
         }
     }
 
+    /// Does `work` with a session, wherever it stands.
+    fn serve(&mut self, id: u64, work: impl FnOnce(&mut Slot)) {
+        let mut memory = std::mem::take(&mut self.memory);
+        if let Some(slot) = self.find(id) {
+            slot.serve(&mut memory, work);
+        }
+        self.memory = memory;
+    }
+
     fn lightest_phase(&self) -> u64 {
         (0..PHASES)
             .min_by_key(|phase| self.phases[*phase as usize])
@@ -405,28 +425,30 @@ impl Sweep {
         self.pairs.send_outbound();
         while self.deadline(self.next_slice) <= now.instant {
             let phase = self.next_slice % PHASES;
-            let rtcp = (self.next_slice / PHASES).is_multiple_of(5);
-            let buffer = &mut self.buffer;
+            let frame = self.next_slice / PHASES;
+            let (buffer, memory) = (&mut self.buffer, &mut self.memory);
             for slot in &mut self.legs {
-                if slot.phase == phase {
-                    let found = if slot.passing {
-                        slot.pass(now, buffer)
-                    } else {
-                        slot.drain(Channel::Rtp, now, buffer, BURST) > 0
-                    };
-                    if rtcp {
+                let turn = slot.phase == phase;
+                let looks = if slot.passing { slot.awake() } else { turn };
+                let reports = turn && slot.reports(frame);
+                if !looks && !reports && !(turn && slot.ticking) {
+                    continue;
+                }
+                slot.serve(memory, |slot| {
+                    let found = looks && slot.drain_rtp(now, buffer) > 0;
+                    if reports {
                         slot.drain(Channel::Rtcp, now, buffer, BURST);
                     }
-                    if rtcp || slot.ticking {
+                    let ticks = reports || (turn && slot.ticking);
+                    if ticks {
                         slot.leg.session.tick(now);
-                        slot.flush();
-                    } else if found {
+                    }
+                    if ticks || found {
                         slot.flush();
                     }
-                } else if slot.passing && slot.pass(now, buffer) {
-                    slot.flush();
-                }
+                });
             }
+            let rtcp = frame.is_multiple_of(RTCP_FRAMES);
             self.pairs.serve(phase, rtcp, now, &mut self.buffer);
             self.next_slice += 1;
             now = clock.now();
@@ -435,21 +457,46 @@ impl Sweep {
 }
 
 impl Slot {
-    /// Looks for packets of a session that passes them through, and at an even
-    /// stream no oftener than it must: a look at an empty socket costs half of
-    /// what a packet does. After a packet two slices rest; a socket that was
-    /// empty in the slice before is read once, and not until it is empty again.
-    /// Whatever queues up meanwhile is found, and read whole, at the next look.
-    fn pass(&mut self, now: Now, buffer: &mut ReceiveBuffer) -> bool {
-        if self.rest > 0 {
-            self.rest -= 1;
-            return false;
+    /// Does `work` with the host's memory for what it sends.
+    fn serve(&mut self, memory: &mut TransmitMemory, work: impl FnOnce(&mut Self)) {
+        self.leg.session.swap_transmit_memory(memory);
+        work(self);
+        self.leg.session.swap_transmit_memory(memory);
+    }
+
+    /// Whether a passing session's socket is looked at in this slice. At an
+    /// even stream that is no oftener than it must be: a look at an empty
+    /// socket costs half of what a packet does, so that two slices rest after
+    /// each packet.
+    fn awake(&mut self) -> bool {
+        let awake = self.rest == 0;
+        self.rest = self.rest.saturating_sub(1);
+        awake
+    }
+
+    /// Whether RTCP is read and written in this frame. Sessions that only pass
+    /// packets need nothing else of it, and take turns at it.
+    fn reports(&self, frame: u64) -> bool {
+        if self.ticking {
+            frame.is_multiple_of(RTCP_FRAMES)
+        } else {
+            (frame + self.id).is_multiple_of(RTCP_FRAMES_PASSING)
+        }
+    }
+
+    /// Gives the session the RTP that waits, and says how much there was. Of a
+    /// passing session's socket that was empty in the slice before, one is
+    /// read, and not until it is empty again; whatever queues up meanwhile is
+    /// found, and read whole, at the next look.
+    fn drain_rtp(&mut self, now: Now, buffer: &mut ReceiveBuffer) -> usize {
+        if !self.passing {
+            return self.drain(Channel::Rtp, now, buffer, BURST);
         }
         let most = if self.was_empty { 1 } else { BURST };
         let found = self.drain(Channel::Rtp, now, buffer, most);
         self.rest = if found == 1 { REST } else { 0 };
         self.was_empty = found < most;
-        found > 0
+        found
     }
 
     /// Gives the session what its socket holds, up to `most` datagrams, and

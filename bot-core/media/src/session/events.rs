@@ -56,6 +56,7 @@ impl EventQueue {
         self.events.push_back(event);
     }
 
+    #[inline]
     pub(super) fn pop(&mut self) -> Option<MediaEvent> {
         self.events.pop_front()
     }

@@ -33,7 +33,7 @@ mod transmit;
 pub use command::{Command, FrameSink};
 pub use event::{MediaEvent, PlayEnd, RecordEnd};
 pub use statistics::{Statistics, mean_opinion_score};
-pub use transmit::{Channel, Transmit};
+pub use transmit::{Channel, Transmit, TransmitMemory};
 
 use std::time::{Duration, Instant};
 
@@ -232,17 +232,27 @@ impl MediaSession {
     }
 
     /// The next packet to send. Drain it after every call that takes in something; what waits is limited.
+    #[inline]
     pub fn poll_transmit(&mut self) -> Option<Transmit<'_>> {
         self.out.pop()
     }
 
+    /// Exchanges the memory in which packets wait to be sent: a host lends its own before it serves a session and, when
+    /// [`MediaSession::poll_transmit`] has given everything, takes it back by the same call.
+    #[inline]
+    pub fn swap_transmit_memory(&mut self, memory: &mut TransmitMemory) {
+        self.out.swap(memory);
+    }
+
     /// The next event, oldest first.
+    #[inline]
     pub fn poll_event(&mut self) -> Option<MediaEvent> {
         self.events.pop()
     }
 
     /// Whether packets are sent back, or on through a bridge, as they come, so that the sockets should be served every 5 ms.
     #[must_use]
+    #[inline]
     pub fn passes_packets(&self) -> bool {
         match &self.relay {
             Some(relay) => relay.passes.is_some(),
@@ -250,9 +260,10 @@ impl MediaSession {
         }
     }
 
-    /// Whether [`MediaSession::tick`] is needed every 20 ms. Where not, calling it every 100 ms keeps RTCP and the
-    /// time-outs going.
+    /// Whether [`MediaSession::tick`] is needed every 20 ms. Where not, calling it every 100 to 500 ms keeps RTCP and
+    /// the time-outs going.
     #[must_use]
+    #[inline]
     pub fn needs_tick(&self) -> bool {
         let says = match &self.relay {
             Some(relay) => relay.says || !self.presses.is_empty() || !relay.keys.is_empty(),

@@ -253,11 +253,8 @@ impl Pair {
         let due = self.a.phase == phase;
         let mut found = false;
         for slot in [&mut self.a, &mut self.b] {
-            if slot.passing {
-                found |= slot.pass(now, buffer);
-            } else if due {
-                found |= slot.drain(Channel::Rtp, now, buffer, BURST) > 0;
-            }
+            let looks = if slot.passing { slot.awake() } else { due };
+            found |= looks && slot.drain_rtp(now, buffer) > 0;
             if due && rtcp {
                 slot.drain(Channel::Rtcp, now, buffer, BURST);
             }
