@@ -34,7 +34,7 @@ pub(crate) async fn place(
     let from = match (&request.from, account) {
         (Some(from), _) => from.clone(),
         (None, Some(account)) => account.aor.clone(),
-        (None, None) => format!("sip:callbot@{}", located.target.advertised),
+        (None, None) => anonymous(&located),
     };
     let from = parse_uri(&from)?;
     let from_header = match &request.from_display {
@@ -94,6 +94,15 @@ pub(crate) async fn place(
         .map_err(|_| Error::Closed)?;
     placed.await.map_err(|_| Error::Closed)??;
     Ok(call)
+}
+
+/// Our URI where we have no account.
+fn anonymous(located: &Located) -> String {
+    let address = located.target.advertised;
+    match address.port() {
+        0 => "sip:callbot@anonymous.invalid".to_owned(),
+        _ => format!("sip:callbot@{address}"),
+    }
 }
 
 /// The account that a call is placed from: the one that was asked for, or the
@@ -213,7 +222,7 @@ pub(crate) async fn leads_here(
 /// Asks a peer for its OPTIONS. Cancel safe.
 pub(crate) async fn options(endpoint: &Arc<EndpointShared>, uri: &str) -> Result<Reply> {
     let located = endpoint.locator.locate(parse_uri(uri)?, None).await?;
-    let from = format!("<sip:callbot@{}>", located.target.advertised);
+    let from = format!("<{}>", anonymous(&located));
     let request = OutOfDialog::new(located.target, Method::Options, located.uri, from);
     let (reply, answer) = oneshot::channel();
     let command = ToSip::Request {
