@@ -28,7 +28,10 @@ async fn a_call_stands(name: &str, scheme: &str, via: &str) -> (Seen, Seen) {
     recording.stop().await.unwrap();
     call.hangup().await.unwrap();
     let ended = call.hangup_cause().unwrap();
-    assert_eq!((ended.cause(), ended.by()), (Cause::NormalClearing, Party::Local));
+    assert_eq!(
+        (ended.cause(), ended.by()),
+        (Cause::NormalClearing, Party::Local)
+    );
     wait_for("end of the call", secs(5), || {
         (callee.active_calls() == 0).then_some(())
     })
@@ -46,7 +49,11 @@ async fn a_call_stands(name: &str, scheme: &str, via: &str) -> (Seen, Seen) {
             assert!(said.starts_with(&format!("SIP/2.0/{via} ")), "{said}");
         }
     }
-    assert_eq!(caller.connections().opened, 1, "one connection carries it all");
+    assert_eq!(
+        caller.connections().opened,
+        1,
+        "one connection carries it all"
+    );
     assert_eq!(callee.connections().accepted, 1);
     caller.shutdown(secs(0)).await;
     callee.shutdown(secs(0)).await;
@@ -68,7 +75,11 @@ async fn over_ws_the_client_is_a_name_that_is_no_address() {
     let (ours, theirs) = a_call_stands("calls-ws", "ws", "WS").await;
     let invite = &ours.all("Sent INVITE")[0];
     let (via, contact) = (header(invite, "Via"), header(invite, "Contact"));
-    let host = via["SIP/2.0/WS ".len()..].split(';').next().unwrap().to_owned();
+    let host = via["SIP/2.0/WS ".len()..]
+        .split(';')
+        .next()
+        .unwrap()
+        .to_owned();
     assert!(host.ends_with(".invalid") && host.len() > 12, "{via}");
     assert_eq!(contact, format!("<sip:{host};transport=ws>"));
     let ok = &theirs.all("Sent SIP/2.0 200")[0];
@@ -100,12 +111,19 @@ async fn a_bot_hangs_up_on_a_websocket_that_listens_nowhere() {
         let caller = lab.caller(&seen).await;
         let call = caller.dial(callee.uri("bot")).await.unwrap();
         let ended = tokio::time::timeout(secs(5), call.ended()).await.unwrap();
-        assert_eq!((ended.cause(), ended.by()), (Cause::NormalClearing, Party::Remote));
+        assert_eq!(
+            (ended.cause(), ended.by()),
+            (Cause::NormalClearing, Party::Remote)
+        );
         let bye = seen.one("Received BYE");
         if scheme != "tls" {
             assert!(bye.lines().next().unwrap().contains(".invalid"), "{bye}");
         }
-        assert_eq!(callee.connections().opened, 0, "it went over the caller's own");
+        assert_eq!(
+            callee.connections().opened,
+            0,
+            "it went over the caller's own"
+        );
         caller.shutdown(secs(0)).await;
         callee.shutdown(secs(0)).await;
     }
@@ -119,9 +137,16 @@ async fn one_endpoint_listens_on_all_at_once() {
     let callee = lab.echo(&schemes, &seen).await;
     let said: Vec<String> = callee.listeners();
     for (said, scheme) in said.iter().zip(schemes) {
-        assert!(said.starts_with(&format!("{scheme}://127.0.0.1:")), "{said}");
+        assert!(
+            said.starts_with(&format!("{scheme}://127.0.0.1:")),
+            "{said}"
+        );
     }
-    assert!(callee.certificate_fingerprint().is_some_and(|print| print.len() == 95));
+    assert!(
+        callee
+            .certificate_fingerprint()
+            .is_some_and(|print| print.len() == 95)
+    );
     let caller = lab.caller(&Seen::default()).await;
     for scheme in &schemes[1..] {
         let uri = format!("sip:echo@{};transport={scheme}", address(&callee, scheme));

@@ -77,13 +77,20 @@ async fn one_from_an_authority_that_nobody_knows() {
         .server(&lab.folder, "strange", &names, Validity::Current)
         .unwrap();
     for why in refused(&lab, &files, "localhost").await {
-        assert!(why.contains("unknown issuer") && why.contains("--ca"), "{why}");
+        assert!(
+            why.contains("unknown issuer") && why.contains("--ca"),
+            "{why}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_self_signed_one_is_believed_when_told_to_and_by_who_checks_nothing() {
-    let server = Endpoint::builder().listen("tls://127.0.0.1:0").start().await.unwrap();
+    let server = Endpoint::builder()
+        .listen("tls://127.0.0.1:0")
+        .start()
+        .await
+        .unwrap();
     let caller = Endpoint::builder()
         .without_listeners()
         .without_certificate_checks()

@@ -49,7 +49,10 @@ impl Patience {
         let silent = (!ours && !self.heard).then(|| self.last + SILENCE);
         let half = self.half_since.map(|since| since + SILENCE);
         let ping = (ours && !self.pinged).then(|| self.last + KEEP_ALIVE);
-        [silent, half, ping, self.pong_due].into_iter().flatten().min()
+        [silent, half, ping, self.pong_due]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 
@@ -127,9 +130,14 @@ async fn read(mut reader: impl AsyncRead + Unpin, link: &Link) -> String {
 fn overdue(patience: &mut Patience, decoder: &mut StreamDecoder, link: &Link) -> Option<String> {
     let now = Instant::now();
     if patience.pong_due.is_some_and(|due| due <= now) {
-        return Some(format!("no answer to a keep-alive within {} s", PONG.as_secs()));
+        return Some(format!(
+            "no answer to a keep-alive within {} s",
+            PONG.as_secs()
+        ));
     }
-    let is_half = patience.half_since.is_some_and(|since| since + SILENCE <= now);
+    let is_half = patience
+        .half_since
+        .is_some_and(|since| since + SILENCE <= now);
     if is_half || (!link.ours && !patience.heard) {
         Counters::add(&link.links.counters.silent);
         return Some(format!("no whole message within {} s", SILENCE.as_secs()));

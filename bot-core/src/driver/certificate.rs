@@ -34,7 +34,10 @@ impl Identity {
             .map_err(|_| {
                 fault(
                     key,
-                    format!("the key does not belong to the certificate in {}", chain.display()),
+                    format!(
+                        "the key does not belong to the certificate in {}",
+                        chain.display()
+                    ),
                 )
             })?;
         Ok(Self {
@@ -82,7 +85,10 @@ impl Identity {
 
     /// The SHA-256 of the certificate, as browsers and `openssl x509 -fingerprint` show it.
     pub(crate) fn fingerprint(&self) -> String {
-        let der = self.chain.first().map_or(&[][..], |certificate| certificate.as_ref());
+        let der = self
+            .chain
+            .first()
+            .map_or(&[][..], |certificate| certificate.as_ref());
         let provider = default_provider();
         // Every provider's first suite of TLS 1.3 may hash with SHA-384: ask for the one that does with SHA-256.
         let hash = provider
@@ -106,7 +112,10 @@ pub(super) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'stati
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| wrong(&error))?;
     if certificates.is_empty() {
-        return Err(fault(path, pem_fault(&PemError::NoItemsFound, "certificate")));
+        return Err(fault(
+            path,
+            pem_fault(&PemError::NoItemsFound, "certificate"),
+        ));
     }
     Ok(certificates)
 }
@@ -170,9 +179,14 @@ mod tests {
             (&missing, &key, "no such file"),
             (&chain, &missing, "no such file"),
         ] {
-            let error = Identity::load(chain, key).err().map(|error| error.to_string());
+            let error = Identity::load(chain, key)
+                .err()
+                .map(|error| error.to_string());
             let text = error.unwrap_or_default();
-            assert!(text.contains(why) && !text.contains('\n'), "{text:?} has no {why:?}");
+            assert!(
+                text.contains(why) && !text.contains('\n'),
+                "{text:?} has no {why:?}"
+            );
         }
         std::fs::remove_dir_all(&folder).unwrap();
     }

@@ -191,9 +191,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_head_ends_at_the_empty_line_and_keeps_what_follows() {
-        let head = read(b"GET /ws?x=1 HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\n\r\nmore")
-            .await
-            .unwrap();
+        let head =
+            read(b"GET /ws?x=1 HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\n\r\nmore")
+                .await
+                .unwrap();
         assert_eq!((head.method.as_str(), head.path()), ("GET", "/ws"));
         assert!(head.lists("connection", "upgrade") && !head.lists("connection", "keep"));
         assert_eq!(head.rest, b"more");
@@ -207,7 +208,10 @@ mod tests {
             b"GET /\r\n\r\n",
             b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
         ] {
-            assert!(matches!(read(bad).await, Err(HeadError::NotHttp)), "{bad:?}");
+            assert!(
+                matches!(read(bad).await, Err(HeadError::NotHttp)),
+                "{bad:?}"
+            );
         }
         let long = [b"GET / HTTP/1.1\r\nX: ".to_vec(), vec![b'a'; 100_000]].concat();
         assert!(matches!(read(&long).await, Err(HeadError::TooLong)));

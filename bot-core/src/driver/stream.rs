@@ -110,7 +110,11 @@ async fn admit(
     }
     let shaken = async {
         match protocol {
-            Protocol::Tls => links.tls.accept(stream).await.map(|s| Some(Carrier::Tls(Box::new(s)))),
+            Protocol::Tls => links
+                .tls
+                .accept(stream)
+                .await
+                .map(|s| Some(Carrier::Tls(Box::new(s)))),
             Protocol::Wss => {
                 let stream = links.tls.accept(stream).await?;
                 let socket = websocket::accept(stream, links).await?;
@@ -204,7 +208,10 @@ async fn open(link: &Link, host: &PeerHost) -> Result<(SocketAddr, Carrier), Str
     };
     match tokio::time::timeout(HANDSHAKE, shaken).await {
         Ok(carrier) => Ok((local, carrier?)),
-        Err(_) => Err(format!("no {protocol} handshake within {} s", HANDSHAKE.as_secs())),
+        Err(_) => Err(format!(
+            "no {protocol} handshake within {} s",
+            HANDSHAKE.as_secs()
+        )),
     }
 }
 

@@ -124,7 +124,10 @@ fn acceptor(identity: Identity) -> Result<TlsAcceptor, StartError> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-fn connector(authorities: &[CertificateDer<'static>], anyone: bool) -> Result<TlsConnector, String> {
+fn connector(
+    authorities: &[CertificateDer<'static>],
+    anyone: bool,
+) -> Result<TlsConnector, String> {
     let provider = provider();
     let verifier: Arc<dyn ServerCertVerifier> = if anyone {
         Arc::new(Anyone(provider.clone()))
@@ -211,7 +214,10 @@ fn explain_certificate(why: &CertificateError, host: &str) -> String {
     match why {
         CertificateError::Expired => format!("the certificate of {host} has expired"),
         CertificateError::ExpiredContext { not_after, .. } => {
-            format!("the certificate of {host} has expired on {}", date(*not_after))
+            format!(
+                "the certificate of {host} has expired on {}",
+                date(*not_after)
+            )
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             format!("the certificate of {host} is not valid yet: check the clocks")

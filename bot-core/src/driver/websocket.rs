@@ -15,7 +15,9 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode};
+use tokio_tungstenite::tungstenite::protocol::{
+    CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode,
+};
 use tokio_tungstenite::tungstenite::{self, Utf8Bytes, error::Error as WsError};
 
 use super::connection::{Counters, KEEP_ALIVE, Link, Links, PONG, WRITE, Waiting};
@@ -72,7 +74,8 @@ pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
                 stream.write_all(answer.as_bytes()).await?;
                 stream.flush().await
             };
-            sent.await.map_err(|error: std::io::Error| error.to_string())?;
+            sent.await
+                .map_err(|error: std::io::Error| error.to_string())?;
             let socket =
                 Socket::from_partially_read(stream, head.rest, Role::Server, Some(config()));
             Ok(Some(socket.await))
@@ -237,11 +240,21 @@ pub(super) async fn carry<S: AsyncRead + AsyncWrite + Unpin>(
         match sent.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => break (None, error.to_string()),
-            Err(_) => break (None, format!("the peer has not read for {} s", WRITE.as_secs())),
+            Err(_) => {
+                break (
+                    None,
+                    format!("the peer has not read for {} s", WRITE.as_secs()),
+                );
+            }
         }
     };
     if let Some(code) = code {
-        let reason = Utf8Bytes::from(why.chars().take(100).filter(char::is_ascii).collect::<String>());
+        let reason = Utf8Bytes::from(
+            why.chars()
+                .take(100)
+                .filter(char::is_ascii)
+                .collect::<String>(),
+        );
         let close = socket.close(Some(CloseFrame { code, reason }));
         let _ = tokio::time::timeout(GOODBYE, close).await;
     }

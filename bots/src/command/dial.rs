@@ -272,7 +272,11 @@ mod tests {
         assert_eq!(listener_for("sip:a@[::1]:5060"), "udp://[::]:0");
         assert_eq!(listener_for("sip:a@h;transport=tls?X=y"), "tls://0.0.0.0:0");
         assert_eq!(listener_for("sips:a@h"), "tls://0.0.0.0:0");
-        for websocket in ["sip:a@h;lr;transport=WS", "sip:a@h;transport=wss", "sips:a@h;transport=ws"] {
+        for websocket in [
+            "sip:a@h;lr;transport=WS",
+            "sip:a@h;transport=wss",
+            "sips:a@h;transport=ws",
+        ] {
             assert_eq!(listener_for(websocket), "none");
         }
     }

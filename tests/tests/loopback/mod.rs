@@ -67,7 +67,7 @@ fn quiet() -> EndpointBuilder {
 pub struct Seen(Arc<Mutex<Vec<String>>>);
 
 impl Seen {
-    fn watch(&self, builder: EndpointBuilder) -> EndpointBuilder {
+    pub fn watch(&self, builder: EndpointBuilder) -> EndpointBuilder {
         let seen = self.0.clone();
         builder.on_message(move |message| {
             let line = format!("{:?} {}", message.direction(), message.text());
@@ -125,7 +125,10 @@ pub async fn wait_for<T>(what: &str, limit: Duration, mut done: impl FnMut() -> 
         if let Some(done) = done() {
             return done;
         }
-        assert!(tokio::time::Instant::now() < end, "no {what} within {limit:?}");
+        assert!(
+            tokio::time::Instant::now() < end,
+            "no {what} within {limit:?}"
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -173,8 +173,16 @@ mod tests {
             parse("tcp://[::1]"),
             Ok((Protocol::Tcp, "[::1]:5060".parse().unwrap()))
         );
-        for (url, port) in [("tls://1.2.3.4", 5061), ("ws://1.2.3.4/", 80), ("wss://[::]", 443)] {
-            assert_eq!(parse(url).map(|(_, address)| address.port()), Ok(port), "{url}");
+        for (url, port) in [
+            ("tls://1.2.3.4", 5061),
+            ("ws://1.2.3.4/", 80),
+            ("wss://[::]", 443),
+        ] {
+            assert_eq!(
+                parse(url).map(|(_, address)| address.port()),
+                Ok(port),
+                "{url}"
+            );
         }
         assert!(parse("sctp://1.2.3.4").is_err_and(|why| why.contains("udp, tcp, tls")));
         assert!(parse("5060").is_err());

@@ -81,8 +81,7 @@ impl Transport {
             .stream_source(protocol, listener, local, remote, flow);
         // One that we opened is known already, with the name that it proved.
         let known = self.connections.remove(&flow).map(|open| open.peer);
-        let peer =
-            known.unwrap_or_else(|| Peer::new(protocol, remote, &PeerHost::Ip(remote.ip())));
+        let peer = known.unwrap_or_else(|| Peer::new(protocol, remote, &PeerHost::Ip(remote.ip())));
         self.by_peer.entry(peer.clone()).or_insert(flow);
         let open = Open {
             connection,
@@ -122,7 +121,8 @@ impl Transport {
                 Err(Some(broken(&transmit, "the connection takes no more")))
             };
         }
-        if target.protocol.is_websocket() && transmit.transaction.is_none() && target.flow.is_some() {
+        if target.protocol.is_websocket() && transmit.transaction.is_none() && target.flow.is_some()
+        {
             // An answer: a peer that came by WebSocket listens nowhere (RFC 7118 5).
             return Err(Some(broken(&transmit, "its WebSocket is gone")));
         }
@@ -131,7 +131,8 @@ impl Transport {
             (None, PeerHost::Ip(ip)) => SocketAddr::new(*ip, target.port),
             // RFC 6761 6.4: no such name has an address, and DNS need not be asked.
             (None, PeerHost::Name(name)) if is_invalid(name) => {
-                let why = format!("{name} is reached by its own connection alone, and that is gone");
+                let why =
+                    format!("{name} is reached by its own connection alone, and that is gone");
                 return Err(Some(broken(&transmit, &why)));
             }
             (None, PeerHost::Name(name)) => {
@@ -217,7 +218,9 @@ impl Transport {
 
 fn is_invalid(name: &str) -> bool {
     let name = name.trim_end_matches('.');
-    name.rsplit('.').next().is_some_and(|last| last.eq_ignore_ascii_case("invalid"))
+    name.rsplit('.')
+        .next()
+        .is_some_and(|last| last.eq_ignore_ascii_case("invalid"))
 }
 
 fn broken(transmit: &Transmit, why: &str) -> Failure {
