@@ -25,6 +25,7 @@ const types = { '.html': 'text/html', '.js': 'text/javascript', '.mjs': 'text/ja
 function find(url) {
   const { pathname } = new URL(url, 'http://localhost');
   if (pathname === '/') return fs.readFileSync(path.join(here, 'page.html'));
+  if (pathname === '/favicon.ico') return '';
   if (pathname === '/peer.js') return fs.readFileSync(path.join(here, 'peer.js'));
   if (pathname === '/pack/jssip.js') return pack(path.join(modules, 'jssip/lib/JsSIP.js'), 'JsSIP', modules);
   const file = path.join(modules, path.normalize(pathname.replace(/^\/modules\//, '')));

@@ -185,9 +185,9 @@ fn a_dialled_call_answers_the_proxys_challenge() {
     );
 }
 
-/// callbot listens nowhere: it registers over this transport, and is called by the connection that it registered over; then it
-/// calls somebody by the same way.
-fn registers_and_calls_without_a_listener(transport: &'static str) {
+/// callbot registers over this transport, is called through the registrar, and calls somebody by the same way. By WebSocket it
+/// listens nowhere: calls come by the connection that it registered over.
+fn registers_and_calls(transport: &'static str) {
     let peers = [Peer::Callbot, Peer::KamailioSecure, Peer::Baresip];
     Lab::run(&format!("kamailio-{transport}"), &peers, move |lab| {
         let authority = Authority::new("the test's authority")?;
@@ -202,9 +202,13 @@ fn registers_and_calls_without_a_listener(transport: &'static str) {
         );
         let account = format!("sip:u@{domain}");
         let password = [("CALLBOT_TEST_PASSWORD", "pw-u")];
+        let listen = match transport {
+            "tls" => format!("tls://127.0.0.1:{}", lab.port()?),
+            _ => "none".to_owned(),
+        };
         let own = [
             "--listen",
-            "none",
+            &listen,
             "--register",
             &account,
             "--registrar",
@@ -219,7 +223,10 @@ fn registers_and_calls_without_a_listener(transport: &'static str) {
         let mut callbot = Callbot::start(lab, "callbot", &arguments, &password)?;
         kamailio.wait_registered("u", true, seconds(5))?;
         let contact = kamailio.registered("u").unwrap_or_default();
-        ensure!(contact.contains(".invalid"), "registered as {contact}");
+        ensure!(
+            contact.contains(".invalid") == (listen == "none"),
+            "registered as {contact}"
+        );
 
         // In: baresip calls by UDP, and hangs up.
         Sound::silence(500)
@@ -238,6 +245,9 @@ fn registers_and_calls_without_a_listener(transport: &'static str) {
         std::thread::sleep(Duration::from_millis(4000));
         bob.hang_up()?;
         callbot.wait_call(seconds(5))?;
+        let tone = Sound::read(&bob.heard()?)?.find_tone(440.0)?;
+        lab.say(format!("{transport}: baresip heard its own {tone}"));
+        tone.check(440.0, -20.0, 2000.0)?;
         let status = callbot.terminate(seconds(10))?;
         ensure!(status.success(), "callbot ended with {status}");
         ensure!(
@@ -263,17 +273,17 @@ fn registers_and_calls_without_a_listener(transport: &'static str) {
 #[test]
 #[ignore = "tier 4: cargo xtask interop"]
 fn registers_and_calls_over_tls() {
-    registers_and_calls_without_a_listener("tls");
+    registers_and_calls("tls");
 }
 
 #[test]
 #[ignore = "tier 4: cargo xtask interop"]
 fn registers_and_calls_over_ws() {
-    registers_and_calls_without_a_listener("ws");
+    registers_and_calls("ws");
 }
 
 #[test]
 #[ignore = "tier 4: cargo xtask interop"]
 fn registers_and_calls_over_wss() {
-    registers_and_calls_without_a_listener("wss");
+    registers_and_calls("wss");
 }

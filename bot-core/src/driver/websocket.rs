@@ -248,16 +248,18 @@ pub(super) async fn carry<S: AsyncRead + AsyncWrite + Unpin>(
             }
         }
     };
-    if let Some(code) = code {
-        let reason = Utf8Bytes::from(
-            why.chars()
-                .take(100)
-                .filter(char::is_ascii)
-                .collect::<String>(),
-        );
-        let close = socket.close(Some(CloseFrame { code, reason }));
-        let _ = tokio::time::timeout(GOODBYE, close).await;
-    }
+    let goodbye = async {
+        match code {
+            Some(code) => {
+                let reason: String = why.chars().filter(char::is_ascii).take(100).collect();
+                let reason = Utf8Bytes::from(reason);
+                socket.close(Some(CloseFrame { code, reason })).await
+            }
+            // The answer to the peer's own goodbye, if it said one.
+            None => socket.flush().await,
+        }
+    };
+    let _ = tokio::time::timeout(GOODBYE, goodbye).await;
     why
 }
 
