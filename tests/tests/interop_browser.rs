@@ -42,6 +42,37 @@ fn signals(library: Library, scheme: &'static str) {
     });
 }
 
+/// A browser registers with Kamailio by WSS; callbot, by WS without a listener, makes it ring, and gives up.
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn jssip_is_called_through_kamailio() {
+    let peers = [Peer::Callbot, Peer::Browser, Peer::KamailioSecure];
+    Lab::run("browser-kamailio", &peers, |lab| {
+        let authority = Authority::new("the test's authority")?;
+        let names = ["127.0.0.1"];
+        let files = authority.server(lab.folder(), "kamailio", &names, Validity::Current)?;
+        let kamailio = Kamailio::start_secure(lab, Digest::Md5, &files, &[])?;
+        let server = format!("wss://{}", kamailio.address_of("wss"));
+        // JsSIP wants a domain without a port, and Kamailio takes its own address for one.
+        let mut browser = Browser::with(Library::JsSip, &server, "alice", "127.0.0.1")
+            .registers("pw-alice")
+            .only_rings()
+            .start(lab)?;
+        browser.wait_event("registered", seconds(10))?;
+        kamailio.wait_registered("alice", true, seconds(5))?;
+        let callee = format!("sip:alice@{}", kamailio.address());
+        let proxy = format!("sip:{};transport=ws", kamailio.address_of("ws"));
+        let arguments = ["dial", &callee, "--proxy", &proxy, "--timeout", "3"];
+        let (code, calls) = Callbot::run(lab, "callbot", &arguments, seconds(20))?;
+        ensure!(code == Some(1), "callbot ended with {code:?}: {calls:?}");
+        let incoming = browser.wait_event("incoming", seconds(1))?;
+        let ended = browser.wait_event("failed", seconds(5))?;
+        lab.say(format!("{incoming} {ended}"));
+        ensure!(ended["cause"] == "Canceled", "the browser says {ended}");
+        browser.quit()
+    });
+}
+
 #[test]
 #[ignore = "tier 4: cargo xtask interop"]
 fn jssip_over_ws() {

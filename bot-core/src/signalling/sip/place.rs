@@ -29,7 +29,14 @@ pub(crate) async fn place(
 ) -> Result<Arc<Shared>> {
     let uri = parse_uri(&request.uri)?;
     let account = account_for(endpoint, &request, &uri)?;
-    let proxy = request.proxy.as_deref().map(parse_uri).transpose()?;
+    // A URI that leaves the way open, in the account's domain, goes where the account is registered.
+    let registrar = || {
+        let account = account?;
+        let is_open = uri.port().is_none() && uri.transport().is_none() && !uri.is_sips();
+        account.registrar.as_deref().filter(|_| is_open)
+    };
+    let proxy = request.proxy.as_deref().or_else(registrar);
+    let proxy = proxy.map(parse_uri).transpose()?;
     let located = endpoint.locator.locate(uri, proxy.as_ref()).await?;
     let from = match (&request.from, account) {
         (Some(from), _) => from.clone(),

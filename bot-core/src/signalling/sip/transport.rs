@@ -129,12 +129,6 @@ impl Transport {
         let remote = match (target.remote, &target.host) {
             (Some(remote), _) => remote,
             (None, PeerHost::Ip(ip)) => SocketAddr::new(*ip, target.port),
-            // RFC 6761 6.4: no such name has an address, and DNS need not be asked.
-            (None, PeerHost::Name(name)) if is_invalid(name) => {
-                let why =
-                    format!("{name} is reached by its own connection alone, and that is gone");
-                return Err(Some(broken(&transmit, &why)));
-            }
             (None, PeerHost::Name(name)) => {
                 let (name, port) = (name.clone(), target.port);
                 let commands = self.commands.clone();
@@ -214,13 +208,6 @@ impl Transport {
             Err(Some(broken(transmit, "the connection takes no more")))
         }
     }
-}
-
-fn is_invalid(name: &str) -> bool {
-    let name = name.trim_end_matches('.');
-    name.rsplit('.')
-        .next()
-        .is_some_and(|last| last.eq_ignore_ascii_case("invalid"))
 }
 
 fn broken(transmit: &Transmit, why: &str) -> Failure {
