@@ -182,3 +182,103 @@ async fn write(mut writer: impl AsyncWrite + Unpin, mut waiting: Waiting) -> Str
     }
     "no more to send".to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::connection::link;
+    use callbot_sip::ua::Protocol;
+    use tokio::io::{AsyncReadExt, DuplexStream};
+    use tokio::task::JoinHandle;
+
+    /// A connection in the making, the peer's end of it, and its counters.
+    fn carried(ours: bool) -> (JoinHandle<String>, DuplexStream, Link) {
+        let (near, far) = tokio::io::duplex(4096);
+        let (link, waiting, received) = link(Protocol::Tcp, ours);
+        let shown = Link {
+            links: link.links.clone(),
+            connection: link.connection.clone(),
+            ..link
+        };
+        let task = tokio::spawn(async move {
+            let _received = received;
+            let (reader, writer) = tokio::io::split(near);
+            carry(reader, writer, &link, waiting).await
+        });
+        (task, far, shown)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_says_nothing_is_given_up() {
+        let (task, _far, link) = carried(false);
+        let began = Instant::now();
+        let why = task.await.unwrap();
+        assert_eq!(began.elapsed().as_secs(), 32, "{why}");
+        assert_eq!(link.links.counters.read().closed_silent, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_drips_one_message_for_ever_is_given_up() {
+        let (task, mut far, link) = carried(false);
+        let began = Instant::now();
+        for byte in b"OPTIONS sip:a@b SIP/2.0\r\n".iter().cycle() {
+            if far.write_all(&[*byte]).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+        let why = task.await.unwrap();
+        assert!(why.contains("no whole message"), "{why}");
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "{:?}",
+            began.elapsed()
+        );
+        assert_eq!(link.links.counters.read().closed_silent, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn we_ask_whether_the_peer_lives_and_believe_one_that_never_answered() {
+        let (task, mut far, _link) = carried(true);
+        let began = Instant::now();
+        let mut ping = [0; 4];
+        for asked in 1..=5 {
+            far.read_exact(&mut ping).await.unwrap();
+            assert_eq!(
+                (&ping, began.elapsed().as_secs()),
+                (b"\r\n\r\n", asked * 25)
+            );
+        }
+        // From now on it has shown that it can answer.
+        far.write_all(b"\r\n").await.unwrap();
+        far.read_exact(&mut ping).await.unwrap();
+        let asked = Instant::now();
+        let why = task.await.unwrap();
+        assert!(why.contains("no answer to a keep-alive"), "{why}");
+        assert_eq!(asked.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_peers_keep_alive_is_answered_and_keeps_the_connection() {
+        let (task, mut far, _link) = carried(false);
+        for _ in 0..10 {
+            far.write_all(b"\r\n\r\n").await.unwrap();
+            let mut pong = [0; 2];
+            far.read_exact(&mut pong).await.unwrap();
+            assert_eq!(&pong, b"\r\n");
+            tokio::time::sleep(Duration::from_secs(100)).await;
+        }
+        drop(far);
+        assert_eq!(task.await.unwrap(), "the peer closed the connection");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_does_not_read_is_given_up() {
+        let (task, _far, link) = carried(true);
+        let message = Bytes::from(vec![b'x'; 10_000]);
+        assert!((0..26).all(|_| link.connection.send(message.clone())));
+        assert!(!link.connection.send(message), "256 KB wait");
+        let why = task.await.unwrap();
+        assert!(why.contains("has not read for 20 s"), "{why}");
+    }
+}

@@ -242,3 +242,22 @@ pub struct ConnectionStatistics {
     /// Connections closed because what came was not SIP, or too long.
     pub closed_broken: u64,
 }
+
+/// A link to nobody, for the tests of those who carry messages.
+#[cfg(test)]
+pub(super) fn link(protocol: Protocol, ours: bool) -> (Link, Waiting, mpsc::Receiver<Inbound>) {
+    let (inbound, received) = mpsc::channel(64);
+    let Ok(tls) = Tls::new(None, &super::tls::Trust::default()) else {
+        unreachable!("no file is read")
+    };
+    let (connection, waiting) = queue();
+    let link = Link {
+        flow: next_flow(),
+        protocol,
+        remote: SocketAddr::from(([127, 0, 0, 1], 9)),
+        ours,
+        connection,
+        links: Arc::new(Links::new(inbound, tls, "/".to_owned(), None)),
+    };
+    (link, waiting, received)
+}

@@ -337,3 +337,34 @@ fn frame_of(payload: Bytes) -> tungstenite::Message {
         Err(_) => tungstenite::Message::Binary(payload),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::connection::link;
+    use callbot_sip::ua::Protocol;
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_asked_about_and_a_peer_that_does_not_answer_is_gone() {
+        let (near, far) = tokio::io::duplex(4096);
+        let (link, waiting, received) = link(Protocol::Ws, false);
+        let task = tokio::spawn(async move {
+            let _received = received;
+            let socket = Socket::from_raw_socket(near, Role::Server, Some(config())).await;
+            carry(socket, &link, waiting).await
+        });
+        let mut peer = Socket::from_raw_socket(far, Role::Client, None).await;
+        let began = Instant::now();
+        // tungstenite answers each ping while it is read.
+        for asked in 1..=4 {
+            let frame = peer.next().await.unwrap().unwrap();
+            assert!(frame.is_ping());
+            assert_eq!(began.elapsed().as_secs(), asked * 25);
+            peer.flush().await.unwrap();
+        }
+        let last = Instant::now();
+        let why = task.await.unwrap();
+        assert!(why.contains("no answer to a ping"), "{why}");
+        assert_eq!(last.elapsed().as_secs(), 35);
+    }
+}
