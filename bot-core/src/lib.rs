@@ -61,6 +61,8 @@ pub use callbot_media::frame::Frame;
 pub use callbot_media::player::Prompt;
 pub use callbot_media::session::Statistics;
 pub use callbot_media::tone::Tone;
+pub use driver::connection::ConnectionStatistics;
+pub use driver::http::{HttpPages, Page};
 pub use endpoint::{Endpoint, EndpointBuilder};
 pub use error::{Error, Result, StartError};
 pub use router::Router;

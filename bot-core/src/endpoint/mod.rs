@@ -14,6 +14,7 @@ pub(crate) use shared::EndpointShared;
 
 use crate::account::RegistrationStatus;
 use crate::call::{Dial, IncomingCall};
+use crate::driver::connection::ConnectionStatistics;
 use crate::error::{Error, Result};
 use crate::service::{Reply, Service};
 use crate::signalling::sip::{self, Arrival, ToSip};
@@ -127,6 +128,16 @@ impl Endpoint {
     /// A URI under which this machine can call the endpoint, with `user`.
     pub fn uri(&self, user: &str) -> String {
         self.shared().locator.uri(user)
+    }
+
+    /// The SHA-256 fingerprint of the certificate that TLS and WSS listeners show, as browsers write it.
+    pub fn certificate_fingerprint(&self) -> Option<&str> {
+        self.shared().links.tls.fingerprint()
+    }
+
+    /// What TCP, TLS, WS and WSS connections brought so far, and what was refused of it.
+    pub fn connections(&self) -> ConnectionStatistics {
+        self.shared().links.counters.read()
     }
 
     /// Calls that stand now.

@@ -80,6 +80,9 @@ pub(crate) fn announce(endpoint: &Endpoint) {
     for listener in endpoint.listeners() {
         eprintln!("listening on {listener}");
     }
+    if let Some(fingerprint) = endpoint.certificate_fingerprint() {
+        eprintln!("certificate SHA-256 {fingerprint}");
+    }
     for (account, mut status) in endpoint.watch_registrations() {
         tokio::spawn(async move {
             let mut last = RegistrationStatus::Registering;

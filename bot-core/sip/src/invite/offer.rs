@@ -72,6 +72,7 @@ impl Session {
         let uri = invite.uri.without_headers();
         let to = invite.to.clone().unwrap_or_else(|| format!("<{uri}>"));
         let contact = contact_value(
+            core,
             invite.contact_user.as_deref(),
             invite.target.advertised,
             invite.target.protocol,
