@@ -26,6 +26,7 @@ mod reflect;
 mod statistics;
 mod tick;
 mod transmit;
+mod transport;
 
 pub use command::{Command, FrameSink};
 pub use event::{MediaEvent, PlayEnd, RecordEnd};
@@ -93,6 +94,7 @@ pub struct MediaSession {
     source: Option<Box<dyn AudioSource>>,
     sink: Option<Box<dyn FrameSink>>,
     loopback: Option<Loopback>,
+    below: transport::Below,
     reflect: bool,
     closed: bool,
 }
@@ -137,6 +139,7 @@ impl MediaSession {
             source: None,
             sink: None,
             loopback: None,
+            below: transport::Below::default(),
             reflect: false,
             closed: false,
         }
@@ -151,6 +154,7 @@ impl MediaSession {
             Some(stream) => stream.change(now, negotiated, &mut self.events),
             None => self.stream = Some(Stream::new(now, &self.config, negotiated)),
         }
+        self.apply_transport(now, negotiated);
     }
 
     /// The rate of the session's frames and of a recording that begins now, in hertz.
@@ -222,7 +226,10 @@ impl MediaSession {
 
     /// The next packet to send. Drain it after every call that takes in something; what waits is limited.
     pub fn poll_transmit(&mut self) -> Option<Transmit<'_>> {
-        self.out.pop()
+        if self.below.transport().is_none() {
+            return self.out.pop();
+        }
+        self.poll_secured()
     }
 
     /// The next event, oldest first.
@@ -321,6 +328,7 @@ impl MediaSession {
         };
         if let Some(stream) = &self.stream {
             statistics.of_leg(&stream.leg);
+            statistics.of_transport(self.below.transport());
             statistics.of_stream(stream);
         }
         statistics

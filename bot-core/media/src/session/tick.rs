@@ -18,6 +18,7 @@ impl MediaSession {
         if self.closed {
             return;
         }
+        self.handle_timeout(now);
         let passes = self.passes_packets();
         let needed = self.needs_tick();
         let Some(stream) = &mut self.stream else {
