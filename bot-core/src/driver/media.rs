@@ -238,6 +238,9 @@ struct Slot {
     /// The session passes packets through, as of its last flush; kept here so
     /// that a slice does not touch sessions that it has no work for.
     passing: bool,
+    /// Keys or a path are still to come, so that both sockets are looked at in
+    /// each slice.
+    handshaking: bool,
     /// The session makes or hears audio, and so ticks each frame; one that
     /// only passes packets ticks with its RTCP, each 100 ms.
     ticking: bool,
@@ -272,8 +275,11 @@ impl Sweep {
 
     /// When there is work again: the next slice that serves any session.
     fn next_deadline(&self) -> Instant {
-        let passing = self.legs.iter().any(|slot| slot.passing);
-        let idle = if passing {
+        let busy = self
+            .legs
+            .iter()
+            .any(|slot| slot.passing || slot.handshaking);
+        let idle = if busy {
             0
         } else {
             (0..PHASES)
@@ -293,6 +299,7 @@ impl Sweep {
                     id,
                     phase,
                     passing: false,
+                    handshaking: false,
                     ticking: true,
                     rest: 0,
                     was_empty: false,
@@ -363,6 +370,9 @@ impl Sweep {
             let rtcp = (self.next_slice / PHASES).is_multiple_of(5);
             let buffer = &mut self.buffer;
             for slot in &mut self.legs {
+                if slot.handshaking {
+                    slot.shake_hands(now, buffer);
+                }
                 if slot.phase == phase {
                     let found = if slot.passing {
                         slot.pass(now, buffer)
@@ -404,6 +414,14 @@ impl Slot {
         self.rest = if found == 1 { REST } else { 0 };
         self.was_empty = found < most;
         found > 0
+    }
+
+    /// Serves a session whose handshake is under way.
+    fn shake_hands(&mut self, now: Now, buffer: &mut ReceiveBuffer) {
+        self.drain(Channel::Rtp, now, buffer, BURST);
+        self.drain(Channel::Rtcp, now, buffer, BURST);
+        self.leg.session.handle_timeout(now);
+        self.flush();
     }
 
     /// Gives the session what its socket holds, up to `most` datagrams, and
@@ -450,6 +468,7 @@ impl Slot {
             (leg.events)(FromSweep::Event(event));
         }
         self.passing = leg.session.passes_packets();
+        self.handshaking = leg.session.is_handshaking();
         self.ticking = leg.session.needs_tick();
     }
 }

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use callbot_media::codec::Codec;
+use callbot_media::leg::dtls::Certificate;
+use callbot_media::sdp::SrtpPolicy;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::sync::{mpsc, watch};
@@ -35,6 +37,8 @@ pub struct EndpointBuilder {
     advertise: Option<IpAddr>,
     rtp_ports: RangeInclusive<u16>,
     codecs: Vec<Codec>,
+    srtp: SrtpPolicy,
+    dtls_srtp: bool,
     accounts: Vec<Account>,
     max_calls: usize,
     media_threads: usize,
@@ -53,6 +57,8 @@ impl Default for EndpointBuilder {
             advertise: None,
             rtp_ports: 10_000..=20_000,
             codecs: vec![Codec::Pcmu, Codec::Pcma],
+            srtp: SrtpPolicy::Optional,
+            dtls_srtp: false,
             accounts: Vec::new(),
             max_calls: 5_000,
             media_threads: std::thread::available_parallelism().map_or(1, usize::from),
@@ -92,6 +98,24 @@ impl EndpointBuilder {
     /// The codecs, best first; PCMU and PCMA by default.
     pub fn codecs(mut self, codecs: impl IntoIterator<Item = Codec>) -> Self {
         self.codecs = codecs.into_iter().collect();
+        self
+    }
+
+    /// Whether media is secured (SRTP). [`SrtpPolicy::Optional`], the default,
+    /// answers secure offers securely and plain ones plainly; calls that this
+    /// endpoint places are offered plain, and secured over TLS and WebSockets.
+    /// [`SrtpPolicy::Required`] refuses plain media and offers secure media
+    /// only; [`SrtpPolicy::Off`] refuses secure offers.
+    pub fn srtp(mut self, policy: SrtpPolicy) -> Self {
+        self.srtp = policy;
+        self
+    }
+
+    /// Offers DTLS-SRTP (RFC 5763) in calls that this endpoint places, instead
+    /// of plain media or of keys in the description (SDES). What others offer
+    /// is answered by either in any case.
+    pub fn dtls_srtp(mut self, offer: bool) -> Self {
+        self.dtls_srtp = offer;
         self
     }
 
@@ -179,6 +203,13 @@ impl EndpointBuilder {
                 why: error.to_string(),
             })?;
         }
+        let certificate = match self.srtp {
+            SrtpPolicy::Off => None,
+            _ => Some(
+                Certificate::generate("callbot")
+                    .map_err(|error| StartError::Certificate(error.to_string()))?,
+            ),
+        };
         let clock = match &self.memory {
             Some(_) => Clock::starting_at(memory::epoch()),
             None => Clock::system(),
@@ -228,6 +259,9 @@ impl EndpointBuilder {
             media_options: MediaOptions {
                 codecs: self.codecs,
                 telephone_event: true,
+                srtp: self.srtp,
+                offer_dtls: self.dtls_srtp,
+                certificate,
             },
             clock,
             sounds: SoundCache::new(),
@@ -240,6 +274,10 @@ impl EndpointBuilder {
             closing: CancellationToken::new(),
             seeds: Mutex::new(match self.seed {
                 Some(seed) => StdRng::seed_from_u64(seed),
+                None => StdRng::from_os_rng(),
+            }),
+            secrets: Mutex::new(match self.seed {
+                Some(seed) => StdRng::seed_from_u64(!seed),
                 None => StdRng::from_os_rng(),
             }),
         });

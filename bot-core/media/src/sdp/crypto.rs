@@ -122,10 +122,7 @@ mod tests {
     fn the_example_of_rfc_4568_is_read() {
         let line = format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|2^20|1:0 -FEC_ORDER=FEC_SRTP");
         let crypto = Crypto::parse(&line).unwrap();
-        assert_eq!(
-            (crypto.tag, crypto.profile),
-            (1, Profile::Aes128CmSha1_80)
-        );
+        assert_eq!((crypto.tag, crypto.profile), (1, Profile::Aes128CmSha1_80));
         assert_eq!(
             write(7, "AES_CM_128_HMAC_SHA1_80", &crypto.key),
             format!("7 AES_CM_128_HMAC_SHA1_80 inline:{KEY}")
@@ -151,10 +148,16 @@ mod tests {
             (String::new(), "cut off"),
             ("1 AES_CM_128_HMAC_SHA1_80".into(), "cut off"),
             (format!("x AES_CM_128_HMAC_SHA1_80 inline:{KEY}"), "tag"),
-            (format!("1234567890 AES_CM_128_HMAC_SHA1_80 inline:{KEY}"), "tag"),
+            (
+                format!("1234567890 AES_CM_128_HMAC_SHA1_80 inline:{KEY}"),
+                "tag",
+            ),
             (format!("1 F8_128_HMAC_SHA1_80 inline:{KEY}"), "F8_128"),
             (format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|1:4"), "MKI"),
-            (format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|2^20|5:2"), "MKI"),
+            (
+                format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|2^20|5:2"),
+                "MKI",
+            ),
             (
                 format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|1:4;inline:{KEY}|2:4"),
                 "several keys",
@@ -162,12 +165,18 @@ mod tests {
             (format!("1 AES_CM_128_HMAC_SHA1_80 {KEY}"), "inline"),
             ("1 AES_CM_128_HMAC_SHA1_80 inline:AAAA".into(), "3 bytes"),
             ("1 AES_CM_128_HMAC_SHA1_80 inline:####".into(), "base64"),
-            (format!("1 AEAD_AES_256_GCM inline:{KEY}"), "30 bytes where the suite needs 44"),
+            (
+                format!("1 AEAD_AES_256_GCM inline:{KEY}"),
+                "30 bytes where the suite needs 44",
+            ),
             (
                 format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY} UNENCRYPTED_SRTP"),
                 "UNENCRYPTED_SRTP",
             ),
-            (format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY} KDR=4"), "KDR"),
+            (
+                format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY} KDR=4"),
+                "KDR",
+            ),
         ] {
             let error = Crypto::parse(&line).unwrap_err();
             assert!(error.contains(cause), "{line}: {error}");

@@ -21,7 +21,7 @@ const EVENT_PAYLOAD_TYPE: u8 = 101;
 const FIRST_DYNAMIC: u8 = 96;
 
 /// The offer/answer state of one call.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Negotiator {
     capabilities: Capabilities,
     local: SocketAddr,
@@ -152,7 +152,7 @@ impl Negotiator {
     /// goes on.
     pub fn receive_offer(&mut self, body: &[u8]) -> Result<(Vec<u8>, Negotiated), SdpError> {
         let description = Description::parse(body)?;
-        let (index, audio) = 
+        let (index, audio) =
             select::find(&description, &self.capabilities, &self.transport.security)?;
         let outcome = self.transport.answer(&audio)?;
         self.lines = description
@@ -352,6 +352,20 @@ impl Negotiator {
             self.written
         )
         .into_bytes()
+    }
+}
+
+impl std::fmt::Debug for Negotiator {
+    // What was written holds keys and passwords.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Negotiator")
+            .field("local", &self.local)
+            .field("version", &self.version)
+            .field("direction", &self.direction)
+            .field("lines", &self.lines)
+            .field("transport", &self.transport)
+            .finish_non_exhaustive()
     }
 }
 

@@ -120,10 +120,9 @@ pub(super) fn understand(
     let rtp = SocketAddr::new(ip, media.port);
     let rtcp_mux = media.section.attribute("rtcp-mux").is_some();
     // A name that is repeated in our own body must be one (RFC 4566's token).
-    let mid = media
-        .section
-        .attribute("mid")
-        .filter(|mid| (1..=64).contains(&mid.len()) && mid.bytes().all(|byte| byte.is_ascii_graphic()));
+    let mid = media.section.attribute("mid").filter(|mid| {
+        (1..=64).contains(&mid.len()) && mid.bytes().all(|byte| byte.is_ascii_graphic())
+    });
     let mut direction = media
         .section
         .direction()
@@ -146,7 +145,9 @@ pub(super) fn understand(
         bundled: mid.is_some_and(|mid| {
             description.session.all("group").any(|group| {
                 let mut words = group.split_ascii_whitespace();
-                words.next().is_some_and(|word| word.eq_ignore_ascii_case("BUNDLE"))
+                words
+                    .next()
+                    .is_some_and(|word| word.eq_ignore_ascii_case("BUNDLE"))
                     && words.any(|word| word == mid)
             })
         }),

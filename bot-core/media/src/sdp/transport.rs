@@ -152,9 +152,7 @@ impl TransportState {
                 let role = match setup.unwrap_or(Setup::Active) {
                     Setup::Active => DtlsRole::Server,
                     Setup::Passive => DtlsRole::Client,
-                    Setup::Either => self
-                        .standing_role(fingerprints)
-                        .unwrap_or(DtlsRole::Client),
+                    Setup::Either => self.standing_role(fingerprints).unwrap_or(DtlsRole::Client),
                 };
                 let word = match role {
                     DtlsRole::Client => "active",
@@ -196,9 +194,7 @@ impl TransportState {
                 role: match setup.unwrap_or(Setup::Passive) {
                     Setup::Active => DtlsRole::Server,
                     Setup::Passive => DtlsRole::Client,
-                    Setup::Either => self
-                        .standing_role(fingerprints)
-                        .unwrap_or(DtlsRole::Client),
+                    Setup::Either => self.standing_role(fingerprints).unwrap_or(DtlsRole::Client),
                 },
                 engine: engine(audio),
                 fingerprints: fingerprints.clone(),

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 
 use super::Stream;
 use crate::codec::Codec;
+use crate::leg::rtp::RtpLeg;
 use crate::leg::srtp::Profile;
 use crate::leg::transport::Transport;
 use crate::sdp::Keying;
-use crate::leg::rtp::RtpLeg;
 
 /// A call's media in figures, as of now.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -12,7 +12,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::{Channel, HandshakePacket};
-use crate::leg::dtls::{Certificate, DtlsError, DtlsHandshake, DtlsRole, Engine, Fingerprint, SrtpKeys};
+use crate::leg::dtls::{
+    Certificate, DtlsError, DtlsHandshake, DtlsRole, Engine, Fingerprint, SrtpKeys,
+};
 
 /// How long the peer may take to show up after somebody else failed in its place.
 const SECOND_CHANCE: Duration = Duration::from_millis(1500);

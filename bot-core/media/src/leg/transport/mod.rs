@@ -176,7 +176,14 @@ impl Transport {
                 profile: old,
                 local: old_local,
                 remote: old_remote,
-            } => old == profile && if ours { old_local == local } else { old_remote == remote },
+            } => {
+                old == profile
+                    && if ours {
+                        old_local == local
+                    } else {
+                        old_remote == remote
+                    }
+            }
             _ => false,
         };
         let made = (|| {
