@@ -203,7 +203,7 @@ impl Call {
     /// Two sessions that agreed on nothing yet.
     pub fn waiting(seed: u64) -> Self {
         let now = start();
-        Self = Self {
+        Self {
             now,
             elapsed_ms: 0,
             a: peer(seed, A),
