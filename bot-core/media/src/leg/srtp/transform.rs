@@ -289,6 +289,35 @@ impl Transform {
     }
 }
 
+#[cfg(test)]
+impl Transform {
+    /// Signs an RTCP packet without encrypting it, which we only ever receive.
+    pub(super) fn sign_rtcp(&self, packet: &mut Vec<u8>, ssrc: u32, index: u32) {
+        let word = index.to_be_bytes();
+        match self {
+            Self::CounterMode {
+                authentication,
+                tag,
+                ..
+            } => {
+                let computed = sign(authentication, packet, &word);
+                packet.extend_from_slice(&word);
+                packet.extend_from_slice(&computed.as_ref()[..*tag]);
+            }
+            Self::Gcm { cipher, salt } => {
+                let aad: Vec<u8> = packet.iter().copied().chain(word).collect();
+                let tag = cipher.seal_in_place_separate_tag(
+                    rtcp_nonce(salt, ssrc, index),
+                    Aad::from(aad),
+                    &mut [],
+                );
+                packet.extend_from_slice(tag.unwrap().as_ref());
+                packet.extend_from_slice(&word);
+            }
+        }
+    }
+}
+
 /// Where the payload ends, if there is room for header and tag.
 fn payload_end(packet: &[u8], header: usize, tag: usize) -> Result<usize, SrtpError> {
     packet
