@@ -122,6 +122,9 @@ pub enum StartError {
         /// Last port of the range.
         last: u16,
     },
+    /// No certificate could be made for DTLS.
+    #[error("cannot make a certificate for DTLS-SRTP: {0}")]
+    MediaCertificate(String),
     /// The machine refused a thread or a descriptor.
     #[error("the machine refuses: {0}")]
     Io(#[from] std::io::Error),

@@ -91,6 +91,17 @@ pub struct RtpReport {
     /// The codec, such as `PCMU`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub codec: Option<&'static str>,
+    /// What secured it, such as `SDES AES_CM_128_HMAC_SHA1_80`; `None` for plain RTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub srtp: Option<String>,
+    /// Packets that were refused for want of authentication; left out while there are none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub refused: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde hands a reference.
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl From<&Statistics> for RtpReport {
@@ -104,6 +115,11 @@ impl From<&Statistics> for RtpReport {
             lost: figures.packets_lost,
             rtt_ms: figures.rtt_ms.map(rounded),
             codec: figures.codec.map(|codec| codec.name()),
+            srtp: figures.keying.map(|keying| match figures.srtp_profile {
+                Some(profile) => format!("{} {profile}", keying.name()),
+                None => keying.name().to_owned(),
+            }),
+            refused: figures.refused,
         }
     }
 }

@@ -37,6 +37,8 @@ pub struct Options {
     account: String,
     certificate: Option<PathBuf>,
     authority: Option<PathBuf>,
+    encryption: Option<&'static str>,
+    rtcp_mux: bool,
 }
 
 impl Options {
@@ -72,6 +74,21 @@ impl Options {
     #[must_use]
     pub fn answering(mut self) -> Self {
         self.answers = true;
+        self
+    }
+
+    /// Secures its media, in baresip's words: `srtp` (optional) or `srtp-mand` with keys in the SDP, `dtls_srtp` with its RSA
+    /// certificate.
+    #[must_use]
+    pub fn encryption(mut self, encryption: &'static str) -> Self {
+        self.encryption = Some(encryption);
+        self
+    }
+
+    /// Shares the RTP port with RTCP where the other side does.
+    #[must_use]
+    pub fn rtcp_mux(mut self) -> Self {
+        self.rtcp_mux = true;
         self
     }
 
@@ -138,6 +155,8 @@ impl Baresip {
             account: String::new(),
             certificate: None,
             authority: None,
+            encryption: None,
+            rtcp_mux: false,
         }
     }
 
@@ -168,8 +187,11 @@ impl Baresip {
         } else {
             ";regint=0"
         };
+        let encryption = options
+            .encryption
+            .map_or(String::new(), |word| format!(";mediaenc={word}"));
         let parameters = format!(
-            "audio_codecs={}{answer}{regint}{}",
+            "audio_codecs={}{answer}{regint}{encryption}{}",
             options.codec, options.account
         );
         let account = format!("<sip:{name}@{domain};transport={transport}>;{parameters}\n");
@@ -452,6 +474,12 @@ fn configuration(options: &Options, sounds: &Path, port: u16, control: u16) -> R
     };
     let certificate = file("sip_certificate", &options.certificate);
     let authority = file("sip_cafile", &options.authority);
+    let encryption = match options.encryption {
+        None => "",
+        Some("dtls_srtp") => "module dtls_srtp.so\n",
+        Some(_) => "module srtp.so\n",
+    };
+    let mux = if options.rtcp_mux { "yes" } else { "no" };
     Ok(format!(
         "poll_method epoll
 sip_listen 127.0.0.1:{port}
@@ -466,7 +494,7 @@ auplay_format s16
 auenc_format s16
 audec_format s16
 rtp_ports {low}-{high}
-rtcp_mux no
+rtcp_mux {mux}
 jitter_buffer_delay 2-10
 net_interface 127.0.0.1
 module_path {modules}
@@ -474,7 +502,7 @@ module g711.so
 module aufile.so
 module aubridge.so
 module sndfile.so
-module_tmp uuid.so
+{encryption}module_tmp uuid.so
 module_tmp account.so
 module_app menu.so
 module_app ctrl_tcp.so

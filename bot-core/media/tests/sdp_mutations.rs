@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used)] // What fails here fails the test.
 
-use callbot_media::sdp::{Capabilities, Direction, Negotiator};
+use callbot_media::leg::ice::IceCandidate;
+use callbot_media::sdp::{
+    Capabilities, Direction, Keying, LocalIce, MediaSecurity, Negotiator, Security, SrtpPolicy,
+};
 
 const OFFERS: [&str; 4] = [
     "v=0\r\no=- 1 1 IN IP4 203.0.113.9\r\ns=-\r\nc=IN IP4 203.0.113.9\r\nt=0 0\r\nm=audio 6000 RTP/AVP 0 8 101\r\n\
@@ -132,6 +135,79 @@ fn damaged_bodies_never_panic_and_answers_keep_the_rules() {
         }
         let _ = negotiator.offer(Direction::SendRecv);
         let _ = negotiator.receive_answer(&body);
+    }
+    assert!(
+        taken > 10_000 && refused > 10_000,
+        "{taken} taken, {refused} refused: the damage is too mild or too much"
+    );
+}
+
+const SECURE: [&str; 3] = [
+    "v=0\r\no=- 1 1 IN IP4 203.0.113.9\r\ns=-\r\nc=IN IP4 203.0.113.9\r\nt=0 0\r\nm=audio 6000 RTP/SAVP 0 101\r\n\
+     a=rtpmap:101 telephone-event/8000\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz|2^31|1:1 WSH=64\r\n\
+     a=crypto:2 AES_CM_128_HMAC_SHA1_32 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\na=rtcp:6001\r\n",
+    "v=0\r\no=- 9 2 IN IP4 203.0.113.9\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\na=ice-lite\r\na=fingerprint:sha-1 \
+     4A:AD:B9:B1:3F:82:18:3B:54:02:12:DF:3E:5D:49:6B:19:E5:7C:AB\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0 126\r\nc=IN IP4 203.0.113.9\r\n\
+     a=rtpmap:126 telephone-event/8000\r\na=rtcp-mux\r\na=mid:0\r\na=setup:actpass\r\na=ice-ufrag:Yv7p\r\n\
+     a=ice-pwd:8y2mHZ0u8F1o1y0kq3mE0wYx\r\na=candidate:1 1 udp 2113937151 203.0.113.9 53005 typ host generation 0\r\n\
+     a=candidate:2 1 udp 1677729535 203.0.113.10 53005 typ srflx raddr 0.0.0.0 rport 0\r\na=end-of-candidates\r\n\
+     m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:1\r\n",
+    "v=0\r\no=- 1 1 IN IP4 203.0.113.9\r\ns=-\r\nc=IN IP4 203.0.113.9\r\nt=0 0\r\nm=audio 6000 RTP/AVP 0\r\n\
+     m=audio 6002 UDP/TLS/RTP/SAVP 0\r\na=fingerprint:sha-256 AB:02:03:04:05:06:07:08:09:0A:0B:0C:0D:0E:0F:10:11:12:13:14:15:16:\
+     17:18:19:1A:1B:1C:1D:1E:1F:20\r\na=setup:passive\r\n",
+];
+
+/// A side that can do everything, and insists on security.
+fn secure(seed: u64, offer: Keying) -> Negotiator {
+    let ours = "sha-1 4A:AD:B9:B1:3F:82:18:3B:54:02:12:DF:3E:5D:49:6B:19:E5:7C:AB";
+    let local = "192.0.2.1:10000".parse().unwrap();
+    let mut negotiator = Negotiator::new(Capabilities::default(), local, seed);
+    negotiator.set_security(MediaSecurity {
+        policy: SrtpPolicy::Required,
+        offer: Some(offer),
+        ..MediaSecurity::new([3; 32], Some(ours.parse().unwrap()))
+    });
+    negotiator.set_ice(Some(LocalIce {
+        ufrag: "ours".into(),
+        pwd: "our-password-is-long-enough".into(),
+        lite: false,
+        candidates: vec![IceCandidate::host(local)],
+    }));
+    negotiator
+}
+
+#[test]
+fn a_hundred_thousand_damaged_secure_bodies_never_panic_and_never_end_in_plain_media() {
+    let mut random = Random(20_261_120);
+    let (mut taken, mut refused) = (0, 0);
+    for round in 0..100_000 {
+        let mut body = SECURE[random.below(SECURE.len())].as_bytes().to_vec();
+        random.damage(&mut body);
+        let keying = [Keying::Sdes, Keying::Dtls][random.below(2)];
+        let mut negotiator = secure(round, keying);
+        match negotiator.receive_offer(&body) {
+            Ok((answer, agreed)) => {
+                taken += 1;
+                assert!(answer.is_ascii(), "round {round}");
+                assert_ne!(agreed.security, Security::None, "round {round}");
+                assert!(agreed.ice.is_none() || agreed.rtcp_mux, "round {round}");
+                let again = secure(1, keying).receive_offer(&answer);
+                assert!(again.is_ok(), "round {round}: {again:?}");
+            }
+            Err(error) => {
+                refused += 1;
+                assert!(matches!(error.status(), 400 | 488), "round {round}");
+                let text = error.to_string();
+                assert!(
+                    !text.contains(['\r', '\n', '\0']) && !text.contains("WVNfX19z"),
+                    "round {round}: {text:?}"
+                );
+            }
+        }
+        let _ = negotiator.offer(Direction::SendRecv);
+        if let Ok(agreed) = negotiator.receive_answer(&body) {
+            assert_ne!(agreed.security, Security::None, "round {round}");
+        }
     }
     assert!(
         taken > 10_000 && refused > 10_000,

@@ -64,8 +64,14 @@ fn static_payload_types_need_no_rtpmap() {
         agreed.receive_payload_types,
         [(8, Codec::Pcma), (0, Codec::Pcmu)]
     );
-    assert_eq!(agreed.remote_rtp, "203.0.113.9:6000".parse().unwrap());
-    assert_eq!(agreed.remote_rtcp, "203.0.113.9:6001".parse().unwrap());
+    assert_eq!(
+        agreed.remote_rtp,
+        "203.0.113.9:6000".parse::<std::net::SocketAddr>().unwrap()
+    );
+    assert_eq!(
+        agreed.remote_rtcp,
+        "203.0.113.9:6001".parse::<std::net::SocketAddr>().unwrap()
+    );
     assert_eq!((agreed.event_send, agreed.event_receive), (None, None));
     assert!(answer.contains("m=audio 10000 RTP/AVP 8 0\r\n"), "{answer}");
     assert!(
@@ -247,7 +253,10 @@ fn the_media_level_counts_before_the_session_level() {
         "a=sendrecv",
         "a=ptime:30",
     ]);
-    assert_eq!(agreed.remote_rtp, "203.0.113.77:6000".parse().unwrap());
+    assert_eq!(
+        agreed.remote_rtp,
+        "203.0.113.77:6000".parse::<std::net::SocketAddr>().unwrap()
+    );
     assert_eq!(agreed.direction, Direction::SendRecv);
     assert_eq!(agreed.ptime_ms, 30);
 }
@@ -281,7 +290,11 @@ fn rtcp_goes_where_the_peer_says() {
         ("a=rtcp-mux", "203.0.113.9:6000"),
     ] {
         let (_, agreed) = answer(&[CONNECTION, audio, attribute]);
-        assert_eq!(agreed.remote_rtcp, expected.parse().unwrap(), "{attribute}");
+        assert_eq!(
+            agreed.remote_rtcp,
+            expected.parse::<std::net::SocketAddr>().unwrap(),
+            "{attribute}"
+        );
     }
     let (_, last) = answer(&[CONNECTION, "m=audio 65535 RTP/AVP 0"]);
     assert_eq!(last.remote_rtcp.port(), 65535);
@@ -303,7 +316,12 @@ fn addresses_of_version_6_work_both_ways() {
     let mut ours = Negotiator::new(Capabilities::default(), local, 7);
     let offer = body(&["c=IN IP6 2001:db8::9", "m=audio 6000 RTP/AVP 0"]);
     let (answer, agreed) = ours.receive_offer(&offer).unwrap();
-    assert_eq!(agreed.remote_rtp, "[2001:db8::9]:6000".parse().unwrap());
+    assert_eq!(
+        agreed.remote_rtp,
+        "[2001:db8::9]:6000"
+            .parse::<std::net::SocketAddr>()
+            .unwrap()
+    );
     assert!(text(&answer).contains("c=IN IP6 2001:db8::1\r\n"));
     let held = body(&["c=IN IP6 ::", "m=audio 6000 RTP/AVP 0"]);
     assert_eq!(

@@ -44,6 +44,8 @@ pub enum Cause {
     OriginatorCancel,
     /// Our answer was never acknowledged (Q.850 102).
     AckTimeout,
+    /// The media could not be secured, or no path was found for it (Q.850 111).
+    MediaFailed,
     /// The far end is gone: no media, and no answer in the dialog (Q.850 102).
     PeerVanished,
 }
@@ -63,6 +65,7 @@ impl Cause {
             Self::TemporaryFailure => 41,
             Self::IncompatibleDestination => 88,
             Self::AckTimeout | Self::PeerVanished => 102,
+            Self::MediaFailed => 111,
             Self::Interworking => 127,
         }
     }

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use callbot_media::leg::srtp::Profile;
+use callbot_media::sdp::Keying;
+
 use super::HangupCause;
 
 /// One event of a call. Events are opt-in: a bot's linear body needs none.
@@ -17,6 +20,13 @@ pub enum CallEvent {
     Answered,
     /// The first RTP packet of the far end came.
     MediaStarted,
+    /// Media is secured (SRTP) from now on.
+    MediaSecured {
+        /// Where the keys come from.
+        keying: Keying,
+        /// Cipher and tag.
+        profile: Profile,
+    },
     /// A key went down.
     DigitStarted {
         /// `0`-`9`, `*`, `#`, `A`-`D`.

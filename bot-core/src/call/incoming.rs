@@ -193,7 +193,8 @@ async fn open(shared: &Arc<Shared>) -> Result<bytes::Bytes> {
         Some(offer) => match media.negotiation.answer(&offer) {
             Ok((body, _)) => body,
             Err(error) => {
-                refuse(shared, error.status(), None, Vec::new()).await?;
+                let warning = vec![("Warning".to_owned(), warning(&error.to_string()))];
+                refuse(shared, error.status(), None, warning).await?;
                 return Err(Error::Media(error.to_string()));
             }
         },
@@ -201,6 +202,20 @@ async fn open(shared: &Arc<Shared>) -> Result<bytes::Bytes> {
     shared.start_media(media)?;
     shared.lock().local_description = Some(body.clone());
     Ok(body)
+}
+
+/// A Warning header (RFC 3261 20.43) that tells people what is wrong with their
+/// description.
+fn warning(text: &str) -> String {
+    let text: String = text
+        .chars()
+        .map(|c| match c {
+            '"' | '\\' => '\'',
+            c if c.is_control() => ' ',
+            c => c,
+        })
+        .collect();
+    format!("399 callbot \"{text}\"")
 }
 
 fn addresses(shared: &Shared) -> (IpAddr, IpAddr) {

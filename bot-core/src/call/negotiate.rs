@@ -8,7 +8,12 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use callbot_media::codec::Codec;
-use callbot_media::sdp::{Capabilities, Direction, Negotiated, Negotiator, SdpError};
+use callbot_media::leg::dtls::Certificate;
+use callbot_media::sdp::{
+    Capabilities, Direction, Keying, MediaSecurity, Negotiated, Negotiator, SdpError, SrtpPolicy,
+};
+
+use crate::signalling::CallInfo;
 
 /// The offer/answer state of one call.
 pub(crate) struct Negotiation {
@@ -21,21 +26,59 @@ pub(crate) struct Negotiation {
 }
 
 /// What media the endpoint takes part in.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct MediaOptions {
     pub(crate) codecs: Vec<Codec>,
     pub(crate) telephone_event: bool,
+    pub(crate) srtp: SrtpPolicy,
+    /// Whether our own offers agree on keys by DTLS.
+    pub(crate) offer_dtls: bool,
+    /// What we show in DTLS handshakes; `None`: there are none.
+    pub(crate) certificate: Option<Certificate>,
+}
+
+impl MediaOptions {
+    /// How the media of a call is secured. Offers over signalling that cannot
+    /// be read on the way are secured; there SDES keys are safe. What
+    /// WebSockets lead to is most likely a browser, which knows DTLS only.
+    fn security(&self, call: &CallInfo, seed: [u8; 32]) -> MediaSecurity {
+        let fingerprint = self
+            .certificate
+            .as_ref()
+            .map(|certificate| certificate.fingerprint().clone());
+        let offer = match call.transport() {
+            _ if self.offer_dtls => Some(Keying::Dtls),
+            "WS" | "WSS" => Some(Keying::Dtls),
+            "TLS" => Some(Keying::Sdes),
+            _ if call.target().starts_with("sips:") => Some(Keying::Sdes),
+            _ => None,
+        };
+        MediaSecurity {
+            policy: self.srtp,
+            offer,
+            ..MediaSecurity::new(seed, fingerprint)
+        }
+    }
 }
 
 impl Negotiation {
-    pub(crate) fn new(options: &MediaOptions, local: SocketAddr, session_id: u64) -> Self {
+    /// `secret` must be drawn anew for each call: our SDES keys come from it.
+    pub(crate) fn new(
+        options: &MediaOptions,
+        call: &CallInfo,
+        local: SocketAddr,
+        session_id: u64,
+        secret: [u8; 32],
+    ) -> Self {
         let capabilities = Capabilities {
             codecs: options.codecs.clone(),
             telephone_event: options.telephone_event,
             ptime_ms: callbot_media::frame::FRAME_MS,
         };
+        let mut negotiator = Negotiator::new(capabilities, local, session_id);
+        negotiator.set_security(options.security(call, secret));
         Self {
-            negotiator: Negotiator::new(capabilities, local, session_id),
+            negotiator,
             current: None,
             offered: false,
             before: Direction::SendRecv,

@@ -335,8 +335,10 @@ impl Shared {
         let seed = endpoint.next_seed();
         let negotiation = Negotiation::new(
             &endpoint.media_options,
+            &self.info,
             SocketAddr::new(advertised, port),
             seed >> 2,
+            endpoint.next_secret(),
         );
         let config = SessionConfig {
             seed,
@@ -344,10 +346,14 @@ impl Shared {
             rtp_timeout: endpoint.rtp_timeout,
             ..SessionConfig::default()
         };
+        let mut session = MediaSession::new(config);
+        if let Some(certificate) = &endpoint.media_options.certificate {
+            session.set_certificate(certificate.clone());
+        }
         Ok(OpenMedia {
             socket,
             negotiation,
-            session: MediaSession::new(config),
+            session,
         })
     }
 
@@ -593,6 +599,19 @@ impl Shared {
 
     // ---- what media says -------------------------------------------------
 
+    /// Without keys, or without a path, a call is of no use to anyone.
+    fn on_media_failed(&self, text: String) {
+        tracing::warn!(call_id = self.info.call_id(), "{text}: hanging up");
+        self.advance(Phase::Ended(HangupCause::new(
+            Cause::MediaFailed,
+            Party::Local,
+            text,
+        )));
+        if let Some(signalling) = self.signalling.get() {
+            signalling.hang_up();
+        }
+    }
+
     fn on_media(&self, event: MediaEvent) {
         match event {
             MediaEvent::PlayEnded { id, reason, played } => {
@@ -644,6 +663,13 @@ impl Shared {
                     body: body.into(),
                 });
             }
+            MediaEvent::Secured {
+                keying, profile, ..
+            } => {
+                tracing::info!(call_id = self.info.call_id(), keying = keying.name(), %profile, "media is secured");
+                self.emit(CallEvent::MediaSecured { keying, profile });
+            }
+            MediaEvent::SecurityFailed { text } => self.on_media_failed(text),
             MediaEvent::FirstRtp { .. } => self.emit(CallEvent::MediaStarted),
             MediaEvent::RtpTimeout { text } => {
                 tracing::warn!(call_id = self.info.call_id(), "{text}");

@@ -267,6 +267,9 @@ struct Slot {
     /// The session passes packets through, as of its last flush; kept here so
     /// that a slice does not touch sessions that it has no work for.
     passing: bool,
+    /// Keys or a path are still to come, so that both sockets are looked at in
+    /// each slice.
+    handshaking: bool,
     /// The session makes or hears audio, and so ticks each frame; one that
     /// only passes packets ticks with its RTCP, each 400 ms.
     ticking: bool,
@@ -303,8 +306,12 @@ impl Sweep {
 
     /// When there is work again: the next slice that serves any session.
     fn next_deadline(&self) -> Instant {
-        let passing = self.legs.iter().any(|slot| slot.passing) || self.pairs.passing();
-        let idle = if passing {
+        let busy = self
+            .legs
+            .iter()
+            .any(|slot| slot.passing || slot.handshaking)
+            || self.pairs.busy();
+        let idle = if busy {
             0
         } else {
             (0..PHASES)
@@ -323,6 +330,7 @@ impl Sweep {
                 id,
                 phase: 0,
                 passing: false,
+                handshaking: false,
                 ticking: true,
                 rest: 0,
                 was_empty: false,
@@ -431,10 +439,13 @@ impl Sweep {
                 let turn = slot.phase == phase;
                 let looks = if slot.passing { slot.awake() } else { turn };
                 let reports = turn && slot.reports(frame);
-                if !looks && !reports && !(turn && slot.ticking) {
+                if !(looks || reports || slot.handshaking || (turn && slot.ticking)) {
                     continue;
                 }
                 slot.serve(memory, |slot| {
+                    if slot.handshaking {
+                        slot.shake_hands(now, buffer);
+                    }
                     let found = looks && slot.drain_rtp(now, buffer) > 0;
                     if reports {
                         slot.drain(Channel::Rtcp, now, buffer, BURST);
@@ -499,6 +510,14 @@ impl Slot {
         found
     }
 
+    /// Serves a session whose handshake is under way.
+    fn shake_hands(&mut self, now: Now, buffer: &mut ReceiveBuffer) {
+        self.drain(Channel::Rtp, now, buffer, BURST);
+        self.drain(Channel::Rtcp, now, buffer, BURST);
+        self.leg.session.handle_timeout(now);
+        self.flush();
+    }
+
     /// Gives the session what its socket holds, up to `most` datagrams, and
     /// says how many there were.
     fn drain(
@@ -549,6 +568,7 @@ impl Slot {
             (leg.events)(FromSweep::Event(event));
         }
         self.passing = leg.session.passes_packets();
+        self.handshaking = leg.session.is_handshaking();
         self.ticking = leg.session.needs_tick();
     }
 }

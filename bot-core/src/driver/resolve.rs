@@ -42,7 +42,7 @@ mod tests {
         }
         assert_eq!(
             resolve("[::1]", 7).await.unwrap(),
-            "[::1]:7".parse().unwrap()
+            "[::1]:7".parse::<SocketAddr>().unwrap()
         );
     }
 }

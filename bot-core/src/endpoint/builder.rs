@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use callbot_media::codec::Codec;
+use callbot_media::leg::dtls::Certificate;
+use callbot_media::sdp::SrtpPolicy;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::sync::{mpsc, watch};
@@ -46,6 +48,8 @@ pub struct EndpointBuilder {
     rtp_ports: RangeInclusive<u16>,
     codecs: Vec<Codec>,
     telephone_event: bool,
+    srtp: SrtpPolicy,
+    dtls_srtp: bool,
     accounts: Vec<Account>,
     max_calls: usize,
     media_threads: usize,
@@ -70,6 +74,8 @@ impl Default for EndpointBuilder {
             rtp_ports: 10_000..=20_000,
             codecs: vec![Codec::Pcmu, Codec::Pcma],
             telephone_event: true,
+            srtp: SrtpPolicy::Optional,
+            dtls_srtp: false,
             accounts: Vec::new(),
             max_calls: 5_000,
             media_threads: std::thread::available_parallelism().map_or(1, usize::from),
@@ -161,6 +167,24 @@ impl EndpointBuilder {
         self
     }
 
+    /// Whether media is secured (SRTP). [`SrtpPolicy::Optional`], the default,
+    /// answers secure offers securely and plain ones plainly; calls that this
+    /// endpoint places are offered plain, and secured over TLS and WebSockets.
+    /// [`SrtpPolicy::Required`] refuses plain media and offers secure media
+    /// only; [`SrtpPolicy::Off`] refuses secure offers.
+    pub fn srtp(mut self, policy: SrtpPolicy) -> Self {
+        self.srtp = policy;
+        self
+    }
+
+    /// Offers DTLS-SRTP (RFC 5763) in calls that this endpoint places, instead
+    /// of plain media or of keys in the description (SDES). What others offer
+    /// is answered by either in any case.
+    pub fn dtls_srtp(mut self, offer: bool) -> Self {
+        self.dtls_srtp = offer;
+        self
+    }
+
     /// Registers this account while the endpoint runs.
     pub fn account(mut self, account: Account) -> Self {
         self.accounts.push(account);
@@ -245,6 +269,13 @@ impl EndpointBuilder {
                 why: error.to_string(),
             })?;
         }
+        let certificate = match self.srtp {
+            SrtpPolicy::Off => None,
+            _ => Some(
+                Certificate::generate("callbot")
+                    .map_err(|error| StartError::MediaCertificate(error.to_string()))?,
+            ),
+        };
         let clock = match &self.memory {
             Some(_) => Clock::starting_at(memory::epoch()),
             None => Clock::system(),
@@ -296,6 +327,9 @@ impl EndpointBuilder {
             media_options: MediaOptions {
                 codecs: self.codecs,
                 telephone_event: self.telephone_event,
+                srtp: self.srtp,
+                offer_dtls: self.dtls_srtp,
+                certificate,
             },
             clock,
             sounds: SoundCache::new(),
@@ -308,6 +342,10 @@ impl EndpointBuilder {
             closing: CancellationToken::new(),
             seeds: Mutex::new(match self.seed {
                 Some(seed) => StdRng::seed_from_u64(seed),
+                None => StdRng::from_os_rng(),
+            }),
+            secrets: Mutex::new(match self.seed {
+                Some(seed) => StdRng::seed_from_u64(!seed),
                 None => StdRng::from_os_rng(),
             }),
         });

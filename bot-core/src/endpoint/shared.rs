@@ -40,6 +40,8 @@ pub(crate) struct EndpointShared {
     pub(crate) background: TaskTracker,
     pub(crate) closing: CancellationToken,
     pub(crate) seeds: Mutex<StdRng>,
+    /// Where keys come from: apart from the seeds, whose outcome every peer sees.
+    pub(crate) secrets: Mutex<StdRng>,
 }
 
 impl std::fmt::Debug for EndpointShared {
@@ -63,5 +65,15 @@ impl EndpointShared {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .next_u64()
+    }
+
+    /// What the keys of one session are derived from.
+    pub(crate) fn next_secret(&self) -> [u8; 32] {
+        let mut secret = [0; 32];
+        self.secrets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .fill_bytes(&mut secret);
+        secret
     }
 }

@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use callbot_core::{Account, Codec, Endpoint, EndpointBuilder, Sound};
-use clap::{ArgAction, Args};
+use callbot_core::{Account, Codec, Endpoint, EndpointBuilder, Sound, SrtpPolicy};
+use clap::{ArgAction, Args, ValueEnum};
 
 use super::Misuse;
 
@@ -70,6 +70,14 @@ pub(crate) struct Network {
     )]
     pub(crate) codecs: Vec<Codec>,
 
+    /// Secure media: never, as the far end wants, or always
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Srtp::Optional)]
+    pub(crate) srtp: Srtp,
+
+    /// Offer DTLS-SRTP in calls that are placed here; answers take either kind of keys anyway
+    #[arg(long)]
+    pub(crate) dtls_srtp: bool,
+
     /// The IP address that peers are told, for a machine behind NAT [default: the route's]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) advertise: Option<IpAddr>,
@@ -77,6 +85,27 @@ pub(crate) struct Network {
     /// Calls at once; more are refused with 503
     #[arg(short = 'l', long, value_name = "N", default_value_t = 5000)]
     pub(crate) max_calls: usize,
+}
+
+/// Whether media is secured.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Srtp {
+    /// Refuse secure media
+    Off,
+    /// Answer as the far end offers; offer secure media over TLS and WebSockets
+    Optional,
+    /// Refuse plain media, and offer secure media only
+    Required,
+}
+
+impl From<Srtp> for SrtpPolicy {
+    fn from(srtp: Srtp) -> Self {
+        match srtp {
+            Srtp::Off => SrtpPolicy::Off,
+            Srtp::Optional => SrtpPolicy::Optional,
+            Srtp::Required => SrtpPolicy::Required,
+        }
+    }
 }
 
 /// What is said, and how.
@@ -116,8 +145,15 @@ impl Network {
         let mut builder = Endpoint::builder()
             .rtp_ports(self.rtp_ports.clone())
             .codecs(self.codecs.iter().copied())
-            .max_calls(self.max_calls);
-        builder = builder.websocket_path(&self.ws_path);
+            .max_calls(self.max_calls)
+            .websocket_path(&self.ws_path)
+            .srtp(self.srtp.into())
+            .dtls_srtp(self.dtls_srtp);
+        if self.dtls_srtp && self.srtp == Srtp::Off {
+            return Err(Misuse(
+                "--dtls-srtp asks for what --srtp off forbids: leave one of them out".to_owned(),
+            ));
+        }
         for url in &self.listen {
             builder = match url.as_str() {
                 NOWHERE if self.listen.len() > 1 => {

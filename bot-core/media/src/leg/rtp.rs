@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::latch::{Latch, Verdict};
 use super::reports::{Own, Reports};
 pub use super::reports::{REPORT_INTERVAL, RemoteView, RtcpReceived};
+use super::transport::Path;
 use crate::Now;
 use crate::frame::FRAME_MS;
 use crate::rtp::packet::{HEADER_LENGTH, header};
@@ -33,6 +34,8 @@ pub struct RtpLeg {
     /// The timestamp that belongs to a moment: that of the newest packet or frame.
     anchor: Option<(Instant, u32)>,
     latch: Latch,
+    /// Where the transport lets media go.
+    path: Path,
     reports: Reports,
     reception: Reception,
     remote_ssrc: Option<u32>,
@@ -98,6 +101,7 @@ impl RtpLeg {
             clock_rate,
             anchor: None,
             latch: Latch::new(negotiated.remote_rtp),
+            path: Path::Latched,
             reports: Reports::new(now, negotiated),
             reception: Reception::new(clock_rate),
             remote_ssrc: None,
@@ -116,7 +120,10 @@ impl RtpLeg {
     pub fn apply(&mut self, now: Now, negotiated: &Negotiated) {
         let moved = negotiated.remote_rtp != self.latch.signalled()
             && !negotiated.remote_rtp.ip().is_unspecified();
-        self.latch.signal(now.instant, negotiated.remote_rtp);
+        // With ICE it is the path that counts, whatever the SDP names for those without.
+        if !matches!(self.path, Path::Fixed(_)) {
+            self.latch.signal(now.instant, negotiated.remote_rtp);
+        }
         self.reports.apply(negotiated, moved);
         self.clock_rate = negotiated.codec.clock_rate();
     }
@@ -222,7 +229,25 @@ impl RtpLeg {
     /// Where RTP goes; `None` while nobody knows.
     #[must_use]
     pub fn destination(&self) -> Option<SocketAddr> {
-        self.latch.destination()
+        match self.path {
+            Path::Latched => self.latch.destination(),
+            Path::Closed => None,
+            Path::Fixed(destination) => Some(destination),
+        }
+    }
+
+    /// Where the transport lets media go.
+    #[must_use]
+    pub const fn path(&self) -> Path {
+        self.path
+    }
+
+    /// Lets media go there. A path that ICE found is where the far end's packets come from, too.
+    pub fn set_path(&mut self, now: Instant, path: Path) {
+        self.path = path;
+        if let Path::Fixed(address) = path {
+            self.latch.signal(now, address);
+        }
     }
 
     /// Who has the call, once a packet showed it.
@@ -316,7 +341,7 @@ impl RtpLeg {
     /// Whether a report is due.
     #[must_use]
     pub fn report_due(&self, now: Instant) -> bool {
-        self.reports.due(now)
+        self.path != Path::Closed && self.reports.due(now)
     }
 
     /// Writes a report into `out`, and gives where it goes and how long it is; `None` while nobody knows where.
@@ -326,6 +351,9 @@ impl RtpLeg {
         goodbye: bool,
         out: &mut [u8; MAX_COMPOUND],
     ) -> Option<(SocketAddr, usize)> {
+        if self.path == Path::Closed {
+            return None;
+        }
         let own = Own {
             ssrc: self.ssrc,
             cname: &self.cname,

@@ -35,6 +35,14 @@ impl<'a> Section<'a> {
             .map(|(_, value)| *value)
     }
 
+    /// The values of every attribute of this name, in order.
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.attributes
+            .iter()
+            .filter(move |(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| *value)
+    }
+
     /// The section's direction attribute. Where there are two, the last counts, as most peers read it.
     pub(super) fn direction(&self) -> Option<Direction> {
         self.attributes.iter().rev().find_map(|(name, _)| {

@@ -3,6 +3,9 @@
 //! Purpose: turn the bodies that SIP carries into one [`Negotiated`] stream of audio with telephone-events, and write our
 //! own bodies. [`Negotiator`] keeps what the rules of RFC 3264 need from one exchange to the next.
 //!
+//! How media is secured is decided in `security` (profiles, SDES, DTLS-SRTP) and `ice`; [`Negotiated`] names the outcome, which
+//! [`crate::leg::transport`] then carries out.
+//!
 //! Responsibility: the parsing is our own, line by line, and deliberately forgiving: a line that audio does not depend on
 //! (a second `s=`, a bandwidth that is no number, an attribute in Latin-1) never costs a call. What audio does depend on
 //! is checked, and refused in words.
@@ -12,11 +15,20 @@
 //! - the version in `o=` grows by one when our description changes, and only then (RFC 3264 section 8);
 //! - an exchange that fails leaves the negotiator as it was.
 
+mod base64;
+mod crypto;
 mod description;
+mod ice;
 mod negotiator;
+mod protocol;
+mod security;
 mod select;
+mod transport;
 
+pub use ice::{LocalIce, NegotiatedIce, RemoteIce};
 pub use negotiator::Negotiator;
+pub use security::{Keying, MediaSecurity, Security, SrtpPolicy};
+pub use transport::StreamName;
 
 use std::net::SocketAddr;
 
@@ -141,6 +153,10 @@ pub struct Negotiated {
     pub direction: Direction,
     /// The audio to send in each packet, in milliseconds.
     pub ptime_ms: u32,
+    /// How packets are secured.
+    pub security: Security,
+    /// How the path between both sides is found; `None`: by the addresses above.
+    pub ice: Option<NegotiatedIce>,
 }
 
 /// Why a description cannot be agreed on.

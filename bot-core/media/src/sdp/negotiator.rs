@@ -7,7 +7,10 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use super::description::Description;
+use super::ice::LocalIce;
+use super::security::MediaSecurity;
 use super::select::{self, Audio};
+use super::transport::{Lines, StreamName, TransportState};
 use super::{Capabilities, Direction, Negotiated, SdpError};
 use crate::codec::Codec;
 
@@ -18,7 +21,7 @@ const EVENT_PAYLOAD_TYPE: u8 = 101;
 const FIRST_DYNAMIC: u8 = 96;
 
 /// The offer/answer state of one call.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Negotiator {
     capabilities: Capabilities,
     local: SocketAddr,
@@ -35,6 +38,8 @@ pub struct Negotiator {
     formats: Formats,
     /// What our newest offer said. It stays after an answer, since forks answer the same offer more than once.
     offered: Option<Formats>,
+    /// Keys, ICE and what else belongs to the transport.
+    transport: TransportState,
 }
 
 /// One m-line of the session.
@@ -74,7 +79,30 @@ impl Negotiator {
             lines: Vec::new(),
             formats: Formats::default(),
             offered: None,
+            transport: TransportState::new(),
         }
+    }
+
+    /// Secures media as `security` says; without this, media is plain and secure offers are refused. Set it before the first
+    /// exchange.
+    pub fn set_security(&mut self, security: MediaSecurity) {
+        self.transport.security = security;
+    }
+
+    /// Takes part in ICE with these credentials and candidates; `None` does not. New credentials restart ICE with our next
+    /// offer.
+    pub fn set_ice(&mut self, ice: Option<LocalIce>) {
+        self.transport.ice = ice;
+    }
+
+    /// Whether our offers share the RTP port with RTCP (RFC 5761) also without DTLS and ICE, with which they always do.
+    pub fn set_rtcp_mux(&mut self, offer: bool) {
+        self.transport.offer_mux = offer;
+    }
+
+    /// Tells peers with ICE what our stream is called.
+    pub fn set_stream_name(&mut self, name: StreamName) {
+        self.transport.name = Some(name);
     }
 
     /// The direction that we want, whatever the peer allows.
@@ -100,17 +128,19 @@ impl Negotiator {
     #[must_use]
     pub fn offer(&mut self, direction: Direction) -> Vec<u8> {
         self.direction = direction;
+        let (word, mux, lines) = self.transport.offer();
         if !self
             .lines
             .iter()
             .any(|line| matches!(line, Line::Audio { .. }))
         {
             self.lines.push(Line::Audio {
-                protocol: "RTP/AVP".into(),
+                protocol: word.into(),
             });
         }
-        let formats = self.offered_formats();
-        let body = self.write(&formats, direction, self.capabilities.ptime_ms);
+        let mut formats = self.offered_formats();
+        formats.rtcp_mux |= mux;
+        let body = self.write(&formats, direction, self.capabilities.ptime_ms, &lines);
         self.offered = Some(formats);
         body
     }
@@ -122,7 +152,9 @@ impl Negotiator {
     /// goes on.
     pub fn receive_offer(&mut self, body: &[u8]) -> Result<(Vec<u8>, Negotiated), SdpError> {
         let description = Description::parse(body)?;
-        let (index, audio) = select::find(&description, &self.capabilities)?;
+        let (index, audio) =
+            select::find(&description, &self.capabilities, &self.transport.security)?;
+        let outcome = self.transport.answer(&audio)?;
         self.lines = description
             .media
             .iter()
@@ -148,7 +180,13 @@ impl Negotiator {
             rtcp_mux: audio.rtcp_mux,
         };
         let direction = self.direction.and(audio.direction.reversed());
-        let answer = self.write(&formats, direction, self.capabilities.ptime_ms);
+        self.transport.settle(&outcome);
+        let answer = self.write(
+            &formats,
+            direction,
+            self.capabilities.ptime_ms,
+            &outcome.lines,
+        );
         self.offered = None;
         self.formats = formats;
         let negotiated = Negotiated {
@@ -162,6 +200,8 @@ impl Negotiator {
             rtcp_mux: audio.rtcp_mux,
             direction,
             ptime_ms: audio.ptime_ms,
+            security: outcome.security,
+            ice: outcome.ice,
         };
         Ok((answer, negotiated))
     }
@@ -177,6 +217,8 @@ impl Negotiator {
         };
         let description = Description::parse(body)?;
         let audio = self.answered_audio(&description)?;
+        let outcome = self.transport.answered(&audio)?;
+        self.transport.settle(&outcome);
         let (send_payload_type, codec) = audio.codecs[0];
         // The peer sends with the numbers of our offer (RFC 3264 section 6.1). Many send with their own instead: those are
         // understood too, where they do not contradict ours.
@@ -206,6 +248,8 @@ impl Negotiator {
             rtcp_mux: self.formats.rtcp_mux,
             direction: self.direction.and(audio.direction.reversed()),
             ptime_ms: audio.ptime_ms,
+            security: outcome.security,
+            ice: outcome.ice,
         })
     }
 
@@ -216,11 +260,12 @@ impl Negotiator {
             .iter()
             .position(|line| matches!(line, Line::Audio { .. }))
             .unwrap_or(0);
+        let security = self.transport.expected_of_answer();
         match description.media.get(index) {
             Some(media) if media.is_audio() => {
-                select::understand(description, media, &self.capabilities)
+                select::understand(description, media, &self.capabilities, &security)
             }
-            _ => select::find(description, &self.capabilities).map(|(_, audio)| audio),
+            _ => select::find(description, &self.capabilities, &security).map(|(_, audio)| audio),
         }
     }
 
@@ -261,10 +306,19 @@ impl Negotiator {
     }
 
     /// Writes our description, raising its version when it says something new.
-    fn write(&mut self, formats: &Formats, direction: Direction, ptime_ms: u32) -> Vec<u8> {
+    fn write(
+        &mut self,
+        formats: &Formats,
+        direction: Direction,
+        ptime_ms: u32,
+        lines: &Lines,
+    ) -> Vec<u8> {
         let family = if self.local.is_ipv6() { "IP6" } else { "IP4" };
         let address = self.local.ip();
-        let mut rest = format!("s=-\r\nc=IN {family} {address}\r\nt=0 0\r\n");
+        let mut rest = format!(
+            "s=-\r\nc=IN {family} {address}\r\nt=0 0\r\n{}",
+            lines.session
+        );
         for line in &self.lines {
             // Writing into a String cannot fail.
             let _ = match line {
@@ -284,6 +338,7 @@ impl Negotiator {
                     formats,
                     direction,
                     ptime_ms,
+                    &lines.media,
                 ),
             };
         }
@@ -300,6 +355,20 @@ impl Negotiator {
     }
 }
 
+impl std::fmt::Debug for Negotiator {
+    // What was written holds keys and passwords.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Negotiator")
+            .field("local", &self.local)
+            .field("version", &self.version)
+            .field("direction", &self.direction)
+            .field("lines", &self.lines)
+            .field("transport", &self.transport)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Writes our audio m-line and its attributes.
 fn write_audio(
     out: &mut String,
@@ -308,6 +377,7 @@ fn write_audio(
     formats: &Formats,
     direction: Direction,
     ptime_ms: u32,
+    transport: &str,
 ) -> std::fmt::Result {
     write!(out, "m=audio {port} {protocol}")?;
     for (payload_type, _) in &formats.codecs {
@@ -336,5 +406,5 @@ fn write_audio(
     if formats.rtcp_mux {
         out.push_str("a=rtcp-mux\r\n");
     }
-    write!(out, "a=ptime:{ptime_ms}\r\na={direction}\r\n")
+    write!(out, "a=ptime:{ptime_ms}\r\na={direction}\r\n{transport}")
 }

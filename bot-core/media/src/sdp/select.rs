@@ -6,6 +6,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::description::{Address, Description, Media, address, unspecified};
+use super::ice::{self, RemoteIce};
+use super::security::{self, MediaSecurity, Wish};
 use super::{Capabilities, Direction, SdpError};
 use crate::codec::Codec;
 
@@ -26,6 +28,14 @@ pub(super) struct Audio {
     pub(super) direction: Direction,
     /// What to send in each packet, in milliseconds.
     pub(super) ptime_ms: u32,
+    /// How the peer wants it secured.
+    pub(super) wish: Wish,
+    /// The peer's ICE.
+    pub(super) ice: Option<RemoteIce>,
+    /// The m-line's name, where the peer gave it one (RFC 5888).
+    pub(super) mid: Option<String>,
+    /// Whether the m-line is part of a group that shares one transport (RFC 9143).
+    pub(super) bundled: bool,
 }
 
 impl Audio {
@@ -39,34 +49,31 @@ impl Audio {
     }
 }
 
-/// Whether plain RTP carries this m-line.
-fn is_plain_rtp(protocol: &str) -> bool {
-    ["RTP/AVP", "RTP/AVPF"]
-        .iter()
-        .any(|known| known.eq_ignore_ascii_case(protocol))
-}
-
-/// Finds the first audio m-line that can be taken, and its index.
+/// Finds the audio m-line to take, and its index: the first secured one that can be taken, else the first plain one.
 ///
 /// A peer that would rather encrypt sends a secure line and a plain one for the same audio, so a line that cannot be taken
 /// does not end the search; the error then tells why the first one failed.
 pub(super) fn find(
     description: &Description<'_>,
     capabilities: &Capabilities,
+    security: &MediaSecurity,
 ) -> Result<(usize, Audio), SdpError> {
-    let mut first_error = None;
+    let (mut first_error, mut plain) = (None, None);
     for (index, media) in description.media.iter().enumerate() {
         if !media.is_audio() {
             continue;
         }
-        match understand(description, media, capabilities) {
+        match understand(description, media, capabilities, security) {
+            Ok(audio) if audio.wish.is_plain() => {
+                plain.get_or_insert((index, audio));
+            }
             Ok(audio) => return Ok((index, audio)),
             Err(error) => {
                 first_error.get_or_insert(error);
             }
         }
     }
-    Err(first_error.unwrap_or(SdpError::NoAudio))
+    plain.ok_or_else(|| first_error.unwrap_or(SdpError::NoAudio))
 }
 
 /// Reads one audio m-line, or says why it cannot be taken.
@@ -74,18 +81,14 @@ pub(super) fn understand(
     description: &Description<'_>,
     media: &Media<'_>,
     capabilities: &Capabilities,
+    security: &MediaSecurity,
 ) -> Result<Audio, SdpError> {
     if media.port == 0 {
         return Err(SdpError::Refused(
             "the peer gives port 0 for it, which means that it wants none".into(),
         ));
     }
-    if !is_plain_rtp(media.protocol) {
-        let protocol: String = media.protocol.chars().take(32).collect();
-        return Err(SdpError::Refused(format!(
-            "the peer wants {protocol}; this side speaks plain RTP, so offer RTP/AVP"
-        )));
-    }
+    let wish = security::wish(&description.session, media, security)?;
     let (codecs, events) = formats(media, capabilities);
     if codecs.is_empty() {
         let ours: Vec<&str> = capabilities
@@ -116,6 +119,10 @@ pub(super) fn understand(
     }
     let rtp = SocketAddr::new(ip, media.port);
     let rtcp_mux = media.section.attribute("rtcp-mux").is_some();
+    // A name that is repeated in our own body must be one (RFC 4566's token).
+    let mid = media.section.attribute("mid").filter(|mid| {
+        (1..=64).contains(&mid.len()) && mid.bytes().all(|byte| byte.is_ascii_graphic())
+    });
     let mut direction = media
         .section
         .direction()
@@ -133,6 +140,18 @@ pub(super) fn understand(
         rtcp_mux,
         direction,
         ptime_ms: packet_time(description, media, capabilities),
+        wish,
+        ice: ice::read(&description.session, media),
+        bundled: mid.is_some_and(|mid| {
+            description.session.all("group").any(|group| {
+                let mut words = group.split_ascii_whitespace();
+                words
+                    .next()
+                    .is_some_and(|word| word.eq_ignore_ascii_case("BUNDLE"))
+                    && words.any(|word| word == mid)
+            })
+        }),
+        mid: mid.map(str::to_owned),
     })
 }
 

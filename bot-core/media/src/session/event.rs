@@ -4,6 +4,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::dtmf::Digit;
+use crate::leg::dtls::DtlsRole;
+use crate::leg::ice::IceState;
+use crate::leg::srtp::Profile;
+use crate::sdp::Keying;
 
 /// Why a playback ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +85,27 @@ pub enum MediaEvent {
     FirstRtp {
         /// From where.
         source: SocketAddr,
+    },
+    /// Media is secured from now on.
+    Secured {
+        /// Where the keys come from.
+        keying: Keying,
+        /// Cipher and tag.
+        profile: Profile,
+        /// Our part in the DTLS handshake, if there was one.
+        role: Option<DtlsRole>,
+    },
+    /// The media cannot be secured, or no path to the peer was found: there will be none, and the call is of no use.
+    SecurityFailed {
+        /// Why, for people.
+        text: String,
+    },
+    /// The state of ICE changed.
+    Ice {
+        /// Whether there is a path.
+        connected: bool,
+        /// How far it is.
+        state: IceState,
     },
     /// The far end's packets come from another place than before; ours go there now.
     RemoteMoved {

@@ -51,11 +51,31 @@ struct Wanted {
 impl MediaSession {
     /// Takes in a datagram from the RTP socket. `arrival` is when the kernel got it.
     pub fn receive_rtp(&mut self, now: Now, arrival: Instant, source: SocketAddr, datagram: &[u8]) {
-        if is_rtcp(datagram) {
-            self.receive_rtcp(now, arrival, source, datagram);
-            return;
-        }
-        if self.closed {
+        self.receive(now, arrival, Channel::Rtp, None, source, datagram);
+    }
+
+    /// Takes in a datagram from the RTCP socket. `arrival` is when the kernel got it.
+    pub fn receive_rtcp(
+        &mut self,
+        now: Now,
+        arrival: Instant,
+        source: SocketAddr,
+        datagram: &[u8],
+    ) {
+        self.receive(now, arrival, Channel::Rtcp, None, source, datagram);
+    }
+
+    /// Takes in a datagram of plain RTP or RTCP.
+    pub(super) fn receive_plain(
+        &mut self,
+        now: Now,
+        arrival: Instant,
+        channel: Channel,
+        source: SocketAddr,
+        datagram: &[u8],
+    ) {
+        if channel == Channel::Rtcp || is_rtcp(datagram) {
+            self.receive_reports(now, arrival, source, datagram);
             return;
         }
         let wanted = Wanted {
@@ -113,8 +133,7 @@ impl MediaSession {
         );
     }
 
-    /// Takes in a datagram from the RTCP socket. `arrival` is when the kernel got it.
-    pub fn receive_rtcp(
+    fn receive_reports(
         &mut self,
         _now: Now,
         arrival: Instant,
@@ -122,7 +141,6 @@ impl MediaSession {
         datagram: &[u8],
     ) {
         if let Some(stream) = &mut self.stream
-            && !self.closed
             && let Some(received) = stream.leg.receive_rtcp(arrival, source, datagram)
             && received.goodbye
         {

@@ -29,6 +29,7 @@ mod relay;
 mod statistics;
 mod tick;
 mod transmit;
+mod transport;
 
 pub use command::{Command, FrameSink};
 pub use event::{MediaEvent, PlayEnd, RecordEnd};
@@ -97,6 +98,7 @@ pub struct MediaSession {
     source: Option<Box<dyn AudioSource>>,
     sink: Option<Box<dyn FrameSink>>,
     loopback: Option<Loopback>,
+    below: transport::Below,
     reflect: bool,
     /// What the session needs while it is bridged.
     relay: Option<Box<Relay>>,
@@ -147,6 +149,7 @@ impl MediaSession {
             source: None,
             sink: None,
             loopback: None,
+            below: transport::Below::default(),
             reflect: false,
             relay: None,
             closed: false,
@@ -162,6 +165,7 @@ impl MediaSession {
             Some(stream) => stream.change(now, negotiated, &mut self.events),
             None => self.stream = Some(Stream::new(now, &self.config, negotiated)),
         }
+        self.apply_transport(now, negotiated);
     }
 
     /// The rate of the session's frames and of a recording that begins now, in hertz.
@@ -234,7 +238,10 @@ impl MediaSession {
     /// The next packet to send. Drain it after every call that takes in something; what waits is limited.
     #[inline]
     pub fn poll_transmit(&mut self) -> Option<Transmit<'_>> {
-        self.out.pop()
+        if self.below.transport().is_none() {
+            return self.out.pop();
+        }
+        self.poll_secured()
     }
 
     /// Exchanges the memory in which packets wait to be sent: a host lends its own before it serves a session and, when
@@ -356,6 +363,7 @@ impl MediaSession {
         };
         if let Some(stream) = &self.stream {
             statistics.of_leg(&stream.leg);
+            statistics.of_transport(self.below.transport());
             statistics.of_stream(stream);
         }
         statistics

@@ -5,12 +5,22 @@ use std::net::SocketAddr;
 use super::Stream;
 use crate::codec::Codec;
 use crate::leg::rtp::RtpLeg;
+use crate::leg::srtp::Profile;
+use crate::leg::transport::Transport;
+use crate::sdp::Keying;
 
 /// A call's media in figures, as of now.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Statistics {
     /// The codec that is sent; `None` before anything was agreed.
     pub codec: Option<Codec>,
+    /// Where the keys of the media come from; `None` for plain RTP.
+    pub keying: Option<Keying>,
+    /// What protects the media, once there are keys.
+    pub srtp_profile: Option<Profile>,
+    /// Packets that were refused below the media: without or with wrong authentication, seen before, too early for keys, or
+    /// of handshakes that were not expected.
+    pub refused: u64,
     /// Where packets go: the address in the SDP until the far end's packets showed another.
     pub remote: Option<SocketAddr>,
     /// RTP packets sent.
@@ -85,6 +95,16 @@ impl Statistics {
         self.rtt_ms = leg.rtt().map(|rtt| rtt.as_secs_f32() * 1000.0);
         self.remote_loss_percent = leg.remote_view().map(|view| view.loss_percent);
         self.remote_jitter_ms = leg.remote_view().map(|view| view.jitter_ms);
+    }
+
+    /// Fills in what lies below the leg.
+    pub(super) fn of_transport(&mut self, transport: Option<&Transport>) {
+        if let Some(transport) = transport {
+            let figures = transport.figures();
+            self.keying = figures.keying;
+            self.srtp_profile = figures.profile;
+            self.refused = figures.refused();
+        }
     }
 
     /// Fills in what the decoding side knows, and the score that follows from all of it.

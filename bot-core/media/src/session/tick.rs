@@ -31,6 +31,7 @@ impl MediaSession {
 
     /// What time brings, and the far end's next frame; `false` when nothing is to be done with it.
     pub(super) fn hear(&mut self, now: Now, heard: &mut Frame) -> bool {
+        self.handle_timeout(now);
         let needed = self.needs_tick();
         let Some(stream) = &mut self.stream else {
             return false;

@@ -12,14 +12,7 @@ const CAPACITY: usize = 4096;
 /// Packets that may wait.
 const PACKETS: usize = 32;
 
-/// Which of the two sockets a packet leaves by. With rtcp-mux everything is [`Channel::Rtp`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Channel {
-    /// The RTP socket.
-    Rtp,
-    /// The RTCP socket.
-    Rtcp,
-}
+pub use crate::leg::transport::Channel;
 
 /// A packet to send now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +21,8 @@ pub struct Transmit<'a> {
     pub channel: Channel,
     /// Where to.
     pub destination: SocketAddr,
+    /// The address of ours to send it from, where ICE chose one; `None`: the socket's own.
+    pub local: Option<SocketAddr>,
     /// The datagram.
     pub payload: &'a [u8],
 }
@@ -118,6 +113,7 @@ impl TransmitQueue {
         Some(Transmit {
             channel: entry.channel,
             destination: entry.destination,
+            local: None,
             payload: bytes.get(start..start + usize::from(entry.length))?,
         })
     }

@@ -10,7 +10,7 @@ use callbot_media::Now;
 use callbot_media::codec::Codec;
 use callbot_media::dtmf::parse_digits;
 use callbot_media::recorder::RecordingSink;
-use callbot_media::sdp::{Capabilities, Direction, Negotiated, Negotiator};
+use callbot_media::sdp::{Capabilities, Direction, Negotiated, Negotiator, Security};
 use callbot_media::session::{Channel, Command, MediaEvent, MediaSession, SessionConfig};
 
 /// The address of peer A's RTP.
@@ -55,6 +55,8 @@ pub fn agreed(remote: &str) -> Negotiated {
         rtcp_mux: false,
         direction: Direction::SendRecv,
         ptime_ms: 20,
+        security: Security::None,
+        ice: None,
     }
 }
 
@@ -123,6 +125,7 @@ impl Packet {
 pub fn drain(session: &mut MediaSession, at: Instant, from: SocketAddr) -> Vec<Packet> {
     let mut packets = Vec::new();
     while let Some(transmit) = session.poll_transmit() {
+        let from = transmit.local.unwrap_or(from);
         let port = from.port() + u16::from(transmit.channel == Channel::Rtcp);
         packets.push(Packet {
             at,
@@ -186,13 +189,21 @@ impl Call {
 
     /// A offers, B answers.
     pub fn with(seed: u64, capabilities: Capabilities) -> Self {
-        let now = start();
         let mut offerer = Negotiator::new(capabilities.clone(), address(A), 1);
         let mut answerer = Negotiator::new(capabilities, address(B), 2);
         let offer = offerer.offer(Direction::SendRecv);
         let (answer, for_b) = answerer.receive_offer(&offer).unwrap();
         let for_a = offerer.receive_answer(&answer).unwrap();
-        let mut call = Self {
+        let mut call = Self::waiting(seed);
+        call.a.session.apply(call.now, &for_a);
+        call.b.session.apply(call.now, &for_b);
+        call
+    }
+
+    /// Two sessions that agreed on nothing yet.
+    pub fn waiting(seed: u64) -> Self {
+        let now = start();
+        Self {
             now,
             elapsed_ms: 0,
             a: peer(seed, A),
@@ -203,16 +214,15 @@ impl Call {
             flight: Vec::new(),
             random: Random(seed),
             keep_sent: true,
-        };
-        call.a.session.apply(now, &for_a);
-        call.b.session.apply(now, &for_b);
-        call
+        }
     }
 
     /// Lets the call go on, in steps of 5 ms with a tick every fourth.
     pub fn run(&mut self, milliseconds: u64) {
         for _ in 0..milliseconds / 5 {
             self.deliver();
+            self.a.session.handle_timeout(self.now);
+            self.b.session.handle_timeout(self.now);
             if self.elapsed_ms.is_multiple_of(20) {
                 self.a.session.tick(self.now);
                 self.b.session.tick(self.now);

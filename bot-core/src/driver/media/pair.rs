@@ -96,11 +96,12 @@ impl Pairs {
         self.list.is_empty() && self.outbound.is_empty()
     }
 
-    /// Whether a pair passes packets, and so wants every slice.
-    pub(super) fn passing(&self) -> bool {
+    /// Whether a pair passes packets or shakes hands, and so wants every slice.
+    pub(super) fn busy(&self) -> bool {
         self.list
             .iter()
-            .any(|pair| pair.a.passing || pair.b.passing)
+            .flat_map(|pair| [&pair.a, &pair.b])
+            .any(|slot| slot.passing || slot.handshaking)
     }
 
     /// Keeps a message for a session that is on its way here.
@@ -253,6 +254,10 @@ impl Pair {
         let due = self.a.phase == phase;
         let mut found = false;
         for slot in [&mut self.a, &mut self.b] {
+            if slot.handshaking {
+                slot.shake_hands(now, buffer);
+                found = true;
+            }
             let looks = if slot.passing { slot.awake() } else { due };
             found |= looks && slot.drain_rtp(now, buffer) > 0;
             if due && rtcp {

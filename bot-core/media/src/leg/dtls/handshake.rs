@@ -1,0 +1,301 @@
+//! One handshake, whatever the engine.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::certificate::{Certificate, KeyKind};
+use super::dimpl_engine::DimplEngine;
+use super::error::{Received, alert_name};
+use super::record::inspect;
+use super::rtc_engine::RtcEngine;
+use super::{DtlsError, Fingerprint, FingerprintHash, SrtpKeys};
+
+/// How long a handshake may take.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Records that a handshake may take: more than ten times what the longest needs with every flight lost twice.
+const RECORDS_MAX: usize = 512;
+
+/// Which side of the handshake we are: `a=setup:active` is the client, `a=setup:passive` the server (RFC 5763, section 5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DtlsRole {
+    /// We send the first packet.
+    Client,
+    /// We wait for it.
+    Server,
+}
+
+/// Which implementation runs the handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Engine {
+    /// DTLS 1.2 with RSA and ECDSA certificates: for SIP peers, whose certificate may be anything.
+    #[default]
+    Dtls12,
+    /// DTLS 1.3, and 1.2 where the peer knows no better, with ECDSA certificates: for browsers.
+    Auto13,
+}
+
+/// What an engine says of itself after it was fed.
+#[derive(Debug)]
+pub(super) enum Progress {
+    /// Nothing new.
+    None,
+    /// The handshake is done; the keys are those of a peer whose certificate was checked.
+    Done(SrtpKeys),
+    /// The peer closed the connection.
+    Closed,
+}
+
+enum Machine {
+    Rtc(Box<RtcEngine>),
+    Dimpl(Box<DimplEngine>),
+}
+
+impl Machine {
+    fn handle_packet(&mut self, now: Instant, packet: &[u8]) -> Result<Progress, DtlsError> {
+        match self {
+            Self::Rtc(engine) => engine.handle_packet(now, packet),
+            Self::Dimpl(engine) => engine.handle_packet(now, packet),
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<Progress, DtlsError> {
+        match self {
+            Self::Rtc(engine) => engine.handle_timeout(now),
+            Self::Dimpl(engine) => engine.handle_timeout(now),
+        }
+    }
+
+    fn close(&mut self, now: Instant) {
+        match self {
+            Self::Rtc(engine) => engine.close(now),
+            Self::Dimpl(engine) => engine.close(now),
+        }
+    }
+
+    fn poll_transmit(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Rtc(engine) => engine.poll_transmit(),
+            Self::Dimpl(engine) => engine.poll_transmit(),
+        }
+    }
+
+    fn timeout(&self) -> Option<Instant> {
+        match self {
+            Self::Rtc(engine) => engine.timeout(),
+            Self::Dimpl(engine) => engine.timeout(),
+        }
+    }
+}
+
+/// A handshake with one peer, and afterwards the connection that it left: late retransmissions and closing go through it.
+///
+/// It is fed by [`handle_packet`](Self::handle_packet) and [`handle_timeout`](Self::handle_timeout); after each, packets are
+/// taken out by [`poll_transmit`](Self::poll_transmit) until there are none.
+pub struct DtlsHandshake {
+    machine: Option<Machine>,
+    deadline: Instant,
+    outcome: Option<Result<SrtpKeys, DtlsError>>,
+    datagrams: usize,
+    records: usize,
+    last: Vec<Bytes>,
+    closed: bool,
+}
+
+impl DtlsHandshake {
+    /// Begins a handshake with a peer whose certificate must have one of these fingerprints. A client's first packet is there
+    /// at once. What cannot begin, since there is no fingerprint to compare with or the engine cannot use our certificate,
+    /// has its failure for an outcome from the start.
+    #[must_use]
+    pub fn new(
+        now: Instant,
+        role: DtlsRole,
+        certificate: &Certificate,
+        peer: Vec<Fingerprint>,
+        engine: Engine,
+    ) -> Self {
+        let mut handshake = Self {
+            machine: None,
+            deadline: now + HANDSHAKE_TIMEOUT,
+            outcome: None,
+            datagrams: 0,
+            records: 0,
+            last: Vec::new(),
+            closed: false,
+        };
+        match Self::begin(now, role, certificate, peer, engine) {
+            Ok(machine) => handshake.machine = Some(machine),
+            Err(error) => handshake.outcome = Some(Err(error)),
+        }
+        handshake
+    }
+
+    fn begin(
+        now: Instant,
+        role: DtlsRole,
+        certificate: &Certificate,
+        peer: Vec<Fingerprint>,
+        engine: Engine,
+    ) -> Result<Machine, DtlsError> {
+        if peer.is_empty() {
+            return Err(DtlsError::NoFingerprint);
+        }
+        Ok(match engine {
+            Engine::Auto13 if certificate.kind() == KeyKind::Ecdsa => {
+                Machine::Dimpl(Box::new(DimplEngine::new(now, role, certificate, peer)?))
+            }
+            // An RSA certificate of ours works with DTLS 1.2 only, which every peer has.
+            Engine::Dtls12 | Engine::Auto13 => {
+                Machine::Rtc(Box::new(RtcEngine::new(now, role, certificate, peer)?))
+            }
+        })
+    }
+
+    /// Takes in a datagram from the peer, whose first byte is 20 to 63 (RFC 7983). What is no DTLS is dropped.
+    pub fn handle_packet(&mut self, now: Instant, packet: &[u8]) {
+        let Some(machine) = &mut self.machine else {
+            return;
+        };
+        let Some(datagram) = inspect(packet) else {
+            return;
+        };
+        self.datagrams += 1;
+        self.records += datagram.records;
+        let result = match (&self.outcome, datagram.alert) {
+            // An alert that is not encrypted counts only while nothing can be encrypted.
+            (Some(_), Some(_)) => return,
+            (None, Some(0)) => Err(DtlsError::PeerClosed),
+            (None, Some(number)) => Err(DtlsError::Alert {
+                number,
+                name: alert_name(number),
+            }),
+            (None, None) if self.records > RECORDS_MAX => Err(DtlsError::Flooded {
+                records: self.records,
+            }),
+            (Some(_), None) if self.records > RECORDS_MAX && packet.first() != Some(&21) => return,
+            _ => machine.handle_packet(now, packet),
+        };
+        self.after(result);
+    }
+
+    /// Tells the time. Retransmissions and the end of a handshake that takes too long come from here.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.outcome.is_none() && now >= self.deadline {
+            let received = match self.datagrams {
+                0 => Received::Nothing,
+                datagrams => Received::Datagrams(datagrams),
+            };
+            self.fail(DtlsError::TimedOut {
+                after: HANDSHAKE_TIMEOUT,
+                received,
+            });
+            return;
+        }
+        if let Some(machine) = &mut self.machine {
+            let result = machine.handle_timeout(now);
+            self.after(result);
+        }
+    }
+
+    fn after(&mut self, result: Result<Progress, DtlsError>) {
+        match result {
+            Ok(Progress::None) => {}
+            Ok(Progress::Done(keys)) => self.outcome = Some(Ok(keys)),
+            Ok(Progress::Closed) => {
+                self.closed = true;
+                self.fail(DtlsError::PeerClosed);
+            }
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// Ends the handshake. What the engine still has to say, such as an alert, is kept; the engine itself is not used again.
+    /// A connection that stood keeps its outcome: its keys are as good as they were.
+    fn fail(&mut self, error: DtlsError) {
+        if let Some(mut machine) = self.machine.take() {
+            self.last = std::iter::from_fn(|| machine.poll_transmit())
+                .take(8)
+                .collect();
+            self.last.reverse();
+        }
+        if self.outcome.is_none() {
+            self.outcome = Some(Err(error));
+        }
+    }
+
+    /// Closes the connection: tells the peer so, if there is a way to.
+    pub fn close(&mut self, now: Instant) {
+        if let Some(mut machine) = self.machine.take() {
+            machine.close(now);
+            self.last = std::iter::from_fn(|| machine.poll_transmit())
+                .take(8)
+                .collect();
+            self.last.reverse();
+        }
+        self.closed = true;
+        if self.outcome.is_none() {
+            self.outcome = Some(Err(DtlsError::PeerClosed));
+        }
+    }
+
+    /// The next packet to be sent to the peer.
+    pub fn poll_transmit(&mut self) -> Option<Bytes> {
+        match &mut self.machine {
+            Some(machine) => machine.poll_transmit(),
+            None => self.last.pop(),
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) must be called at the latest.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Instant> {
+        let machine = self.machine.as_ref()?;
+        match (&self.outcome, machine.timeout()) {
+            (None, Some(timeout)) => Some(timeout.min(self.deadline)),
+            (None, None) => Some(self.deadline),
+            (Some(_), timeout) => timeout,
+        }
+    }
+
+    /// What became of the handshake; nothing while it goes on.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Result<&SrtpKeys, &DtlsError>> {
+        self.outcome.as_ref().map(Result::as_ref)
+    }
+
+    /// Whether either side closed the connection. The keys stay what they were, but the peer is about to go.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        self.closed
+    }
+}
+
+/// Checks the peer's certificate against what was signalled; any one of the fingerprints will do.
+pub(super) fn check_certificate(
+    expected: &[Fingerprint],
+    certificate: &[u8],
+) -> Result<(), DtlsError> {
+    if expected
+        .iter()
+        .any(|fingerprint| fingerprint.matches(certificate))
+    {
+        return Ok(());
+    }
+    let hash = expected
+        .first()
+        .map_or(FingerprintHash::Sha256, |fingerprint| fingerprint.hash);
+    Err(DtlsError::WrongFingerprint {
+        expected: expected.to_vec(),
+        got: Fingerprint::of(hash, certificate),
+    })
+}
+
+impl std::fmt::Debug for DtlsHandshake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DtlsHandshake")
+            .field("outcome", &self.outcome)
+            .field("closed", &self.closed)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,178 @@
+//! A look at datagrams before an engine sees them.
+//!
+//! Purpose: engines differ in what they make of damaged records (rtc-dtls answers one with a fatal alert, and keeps whatever
+//! might be of use later without a bound), so what is no record never reaches them, and the rest is counted. A plain alert is
+//! read here, since neither engine says which it was.
+
+/// Content types (RFC 6347, section 4.3.1, and RFC 9147, section 4).
+const CHANGE_CIPHER_SPEC: u8 = 20;
+const ALERT: u8 = 21;
+const HANDSHAKE: u8 = 22;
+const APPLICATION_DATA: u8 = 23;
+const ACK: u8 = 26;
+
+/// Bytes of a record's and of a handshake message's header.
+const RECORD_HEADER: usize = 13;
+const MESSAGE_HEADER: usize = 12;
+
+/// The longest handshake message that is put together: a chain of RSA-4096 certificates has half of it.
+const MESSAGE_MAX: usize = 16 * 1024;
+
+/// What stands in a datagram.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Datagram {
+    /// Whole records.
+    pub(super) records: usize,
+    /// The number of a fatal alert (or close_notify) that is not encrypted.
+    pub(super) alert: Option<u8>,
+}
+
+/// Looks through a datagram; nothing if any part of it is not a well-formed record, so that it should be dropped as a whole.
+pub(super) fn inspect(mut bytes: &[u8]) -> Option<Datagram> {
+    let mut datagram = Datagram::default();
+    while let Some(first) = bytes.first() {
+        if first >> 5 == 1 {
+            // The unified header of DTLS 1.3 (RFC 9147, section 4): it is encrypted and goes to the datagram's end unless
+            // it says otherwise. The engine alone can read it.
+            datagram.records += 1;
+            return (bytes.len() > 4).then_some(datagram);
+        }
+        let header = bytes.get(..RECORD_HEADER)?;
+        let length = usize::from(u16::from_be_bytes([header[11], header[12]]));
+        let body = bytes.get(RECORD_HEADER..RECORD_HEADER + length)?;
+        let epoch = u16::from_be_bytes([header[3], header[4]]);
+        if header[1] != 0xfe || epoch > 1 {
+            return None;
+        }
+        let plain = epoch == 0;
+        match header[0] {
+            CHANGE_CIPHER_SPEC if !plain || body == [1] => {}
+            ALERT if plain => {
+                let [level, number] = *body else { return None };
+                match (level, number) {
+                    (2, _) | (_, 0) => datagram.alert = Some(number),
+                    (1, _) => {}
+                    _ => return None,
+                }
+            }
+            HANDSHAKE if plain => messages(body)?,
+            ALERT | HANDSHAKE | APPLICATION_DATA if !plain => {}
+            ACK => {}
+            _ => return None,
+        }
+        datagram.records += 1;
+        bytes = bytes.get(RECORD_HEADER + length..)?;
+    }
+    (datagram.records > 0).then_some(datagram)
+}
+
+/// Whether a plain handshake record has whole messages or fragments of sensible ones.
+fn messages(mut body: &[u8]) -> Option<()> {
+    if body.is_empty() {
+        return None;
+    }
+    while !body.is_empty() {
+        let header = body.get(..MESSAGE_HEADER)?;
+        let length = u24(header.get(1..4)?);
+        let offset = u24(header.get(6..9)?);
+        let fragment = u24(header.get(9..12)?);
+        if length > MESSAGE_MAX || offset + fragment > length || (fragment == 0 && length > 0) {
+            return None;
+        }
+        body = body.get(MESSAGE_HEADER + fragment..)?;
+    }
+    Some(())
+}
+
+fn u24(bytes: &[u8]) -> usize {
+    bytes
+        .iter()
+        .fold(0, |number, byte| number << 8 | usize::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Datagram, inspect};
+
+    fn record(kind: u8, epoch: u8, body: &[u8]) -> Vec<u8> {
+        let mut record = vec![kind, 0xfe, 0xfd, 0, epoch, 0, 0, 0, 0, 0, 7];
+        record.extend((body.len() as u16).to_be_bytes());
+        record.extend(body);
+        record
+    }
+
+    fn message(length: u32, offset: u32, fragment: &[u8]) -> Vec<u8> {
+        let mut message = vec![1];
+        message.extend(&length.to_be_bytes()[1..]);
+        message.extend([0, 0]);
+        message.extend(&offset.to_be_bytes()[1..]);
+        message.extend(&(fragment.len() as u32).to_be_bytes()[1..]);
+        message.extend(fragment);
+        message
+    }
+
+    #[test]
+    fn alerts_are_read_and_records_counted() {
+        let mut datagram = record(22, 0, &message(4, 0, &[1, 2, 3, 4]));
+        datagram.extend(record(20, 0, &[1]));
+        datagram.extend(record(22, 1, &[9; 40]));
+        assert_eq!(
+            inspect(&datagram),
+            Some(Datagram {
+                records: 3,
+                alert: None
+            })
+        );
+        assert_eq!(
+            inspect(&record(21, 0, &[2, 40])),
+            Some(Datagram {
+                records: 1,
+                alert: Some(40)
+            })
+        );
+        assert_eq!(
+            inspect(&record(21, 0, &[1, 0])),
+            Some(Datagram {
+                records: 1,
+                alert: Some(0)
+            })
+        );
+        assert_eq!(
+            inspect(&record(21, 0, &[1, 90])),
+            Some(Datagram {
+                records: 1,
+                alert: None
+            })
+        );
+        assert_eq!(
+            inspect(&[0x2f, 1, 2, 3, 4, 5]),
+            Some(Datagram {
+                records: 1,
+                alert: None
+            })
+        );
+    }
+
+    #[test]
+    fn what_is_no_record_is_dropped() {
+        for bad in [
+            vec![],
+            vec![22],
+            vec![22; 13],
+            record(22, 0, &[]),
+            record(22, 0, &[1; 11]),
+            record(22, 0, &message(100_000, 0, &[1; 40])),
+            record(22, 0, &message(10, 8, &[1; 4])),
+            record(22, 0, &message(10, 4, &[])),
+            record(22, 2, &[1; 40]),
+            record(23, 0, &[1; 40]),
+            record(20, 0, &[2]),
+            record(21, 0, &[2]),
+            record(21, 0, &[3, 40]),
+            record(99, 0, &[2, 40]),
+            record(22, 1, &[9; 40])[..50].to_vec(),
+        ] {
+            assert_eq!(inspect(&bad), None, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! What a transport counts.
+
+use crate::leg::srtp::Profile;
+use crate::sdp::Keying;
+
+/// The security in force, and what was refused below the media.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TransportFigures {
+    /// Where the keys come from; `None` for plain media.
+    pub keying: Option<Keying>,
+    /// Cipher and tag, once there are keys.
+    pub profile: Option<Profile>,
+    /// Packets of media that came before the keys.
+    pub early: u64,
+    /// Packets whose tag does not fit: forged, damaged, or under another key.
+    pub unauthentic: u64,
+    /// Packets that came twice, or too late for the replay window.
+    pub replayed: u64,
+    /// Packets of media from an address that ICE does not know.
+    pub strays: u64,
+    /// Datagrams that are neither STUN nor DTLS nor media.
+    pub unreadable: u64,
+    /// STUN packets that were not authentic, or not expected.
+    pub refused_stun: u64,
+    /// DTLS packets from elsewhere, or not expected.
+    pub refused_dtls: u64,
+    /// Packets of ours that could not be protected.
+    pub unsent: u64,
+}
+
+impl TransportFigures {
+    /// Every packet that was refused.
+    #[must_use]
+    pub const fn refused(&self) -> u64 {
+        self.early
+            + self.unauthentic
+            + self.replayed
+            + self.strays
+            + self.unreadable
+            + self.refused_stun
+            + self.refused_dtls
+    }
+}

@@ -1,0 +1,263 @@
+//! One DTLS association: with whom, and what becomes of it.
+//!
+//! Without ICE nobody vouches for a source before its handshake is done. The address of the SDP is believed; another one is
+//! listened to while nothing comes from there, as behind a NAT nothing ever will.
+//!
+//! Invariants:
+//! - what a stranger does cannot fail the call: his handshake is dropped, he is listened to no more, and the peer has
+//!   [`SECOND_CHANCE`] to show up;
+//! - a failure of the address in the SDP, or of the path that ICE found, is final.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::{Channel, HandshakePacket};
+use crate::leg::dtls::{
+    Certificate, DtlsError, DtlsHandshake, DtlsRole, Engine, Fingerprint, SrtpKeys,
+};
+
+/// How long the peer may take to show up after somebody else failed in its place.
+const SECOND_CHANCE: Duration = Duration::from_millis(1500);
+
+/// Strangers who are remembered.
+const BANNED: usize = 8;
+
+/// What an association comes to.
+pub(super) enum Step {
+    None,
+    Keys(SrtpKeys),
+    Failed(Failure),
+}
+
+/// Why there is no association.
+#[derive(Debug, Clone)]
+pub(super) struct Failure {
+    pub(super) text: String,
+    wrong_fingerprint: bool,
+}
+
+impl Failure {
+    fn of(error: &DtlsError) -> Self {
+        Self {
+            text: error.to_string(),
+            wrong_fingerprint: matches!(error, DtlsError::WrongFingerprint { .. }),
+        }
+    }
+
+    /// Whether somebody else than the peer sits there.
+    pub(super) const fn is_hostile(&self) -> bool {
+        self.wrong_fingerprint
+    }
+}
+
+pub(super) struct Lane {
+    channel: Channel,
+    role: DtlsRole,
+    engine: Engine,
+    certificate: Certificate,
+    fingerprints: Vec<Fingerprint>,
+    /// Made when it is known where the peer is.
+    handshake: Option<DtlsHandshake>,
+    /// The address in the SDP; `None` with ICE.
+    signalled: Option<SocketAddr>,
+    /// The address of ours, where it is not the channel's own, and the peer's.
+    peer: Option<(Option<SocketAddr>, SocketAddr)>,
+    /// Something came from the peer.
+    heard: bool,
+    banned: Vec<SocketAddr>,
+    /// Why a stranger failed, and until when the peer may show up.
+    second_chance: Option<(Instant, Failure)>,
+    /// Told already what became of it.
+    done: bool,
+}
+
+impl Lane {
+    pub(super) fn new(
+        now: Instant,
+        channel: Channel,
+        role: DtlsRole,
+        engine: Engine,
+        certificate: &Certificate,
+        fingerprints: &[Fingerprint],
+        signalled: Option<SocketAddr>,
+    ) -> Self {
+        let mut lane = Self {
+            channel,
+            role,
+            engine,
+            certificate: certificate.clone(),
+            fingerprints: fingerprints.to_vec(),
+            handshake: None,
+            signalled,
+            peer: usable(signalled).map(|address| (None, address)),
+            heard: false,
+            banned: Vec::new(),
+            second_chance: None,
+            done: false,
+        };
+        if signalled.is_some() {
+            // Also without an address: the time runs, and a peer behind a NAT may come.
+            lane.begin(now);
+        }
+        lane
+    }
+
+    fn begin(&mut self, now: Instant) {
+        self.handshake = Some(DtlsHandshake::new(
+            now,
+            self.role,
+            &self.certificate,
+            self.fingerprints.clone(),
+            self.engine,
+        ));
+    }
+
+    pub(super) const fn role(&self) -> DtlsRole {
+        self.role
+    }
+
+    /// A newer SDP names this address.
+    pub(super) fn signal(&mut self, signalled: SocketAddr) {
+        if self.signalled.is_none() || self.signalled == Some(signalled) {
+            return;
+        }
+        self.signalled = Some(signalled);
+        if let Some(address) = usable(self.signalled) {
+            self.peer = Some((None, address));
+            self.heard = false;
+        }
+    }
+
+    /// ICE found this path.
+    pub(super) fn go(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr) {
+        self.peer = Some((Some(local), remote));
+        if self.handshake.is_none() {
+            self.begin(now);
+        }
+    }
+
+    /// Takes in a packet; whether its source was believed.
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        local: Option<SocketAddr>,
+        source: SocketAddr,
+        packet: &[u8],
+    ) -> bool {
+        if !self.believes(now, local, source) {
+            return false;
+        }
+        if self.handshake.is_none() {
+            self.begin(now);
+        }
+        if let Some(handshake) = &mut self.handshake {
+            handshake.handle_packet(now, packet);
+        }
+        true
+    }
+
+    fn believes(&mut self, now: Instant, local: Option<SocketAddr>, source: SocketAddr) -> bool {
+        let Some(signalled) = self.signalled else {
+            // ICE vouches for the source; before it chose, answers go where packets come from.
+            if self.peer.is_none() {
+                self.peer = Some((local, source));
+            }
+            return true;
+        };
+        let current = self.peer.map(|(_, address)| address);
+        if current == Some(source) {
+            self.heard = true;
+            return true;
+        }
+        if self.done || self.banned.contains(&source) || (self.heard && source != signalled) {
+            return false;
+        }
+        // Whoever was in its place before leaves nothing behind.
+        if self.heard {
+            self.begin(now);
+        }
+        self.heard = true;
+        self.peer = Some((None, source));
+        true
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if let Some(handshake) = &mut self.handshake
+            && handshake.timeout().is_some_and(|timeout| now >= timeout)
+        {
+            handshake.handle_timeout(now);
+        }
+    }
+
+    /// Sees what became of the handshake.
+    pub(super) fn step(&mut self, now: Instant) -> Step {
+        if self.done {
+            return Step::None;
+        }
+        let outcome = self.handshake.as_ref().and_then(DtlsHandshake::outcome);
+        let failure = match outcome {
+            Some(Ok(keys)) => {
+                let keys = keys.clone();
+                self.done = true;
+                return Step::Keys(keys);
+            }
+            Some(Err(error)) => Failure::of(error),
+            None => {
+                let over = self
+                    .second_chance
+                    .take_if(|(until, _)| now >= *until && !self.heard);
+                match over {
+                    Some((_, failure)) => {
+                        self.done = true;
+                        return Step::Failed(failure);
+                    }
+                    None => return Step::None,
+                }
+            }
+        };
+        let stranger = match (self.signalled, self.peer) {
+            (Some(signalled), Some((_, peer))) if self.heard && peer.ip() != signalled.ip() => {
+                Some(peer)
+            }
+            _ => None,
+        };
+        if let Some(stranger) = stranger
+            && self.banned.len() < BANNED
+        {
+            self.banned.push(stranger);
+            self.heard = false;
+            self.peer = usable(self.signalled).map(|address| (None, address));
+            self.begin(now);
+            self.second_chance
+                .get_or_insert((now + SECOND_CHANCE, failure));
+            return Step::None;
+        }
+        self.done = true;
+        Step::Failed(failure)
+    }
+
+    pub(super) fn timeout(&self) -> Option<Instant> {
+        let handshake = self.handshake.as_ref().and_then(DtlsHandshake::timeout);
+        let chance = self
+            .second_chance
+            .as_ref()
+            .filter(|_| !self.done && !self.heard)
+            .map(|(until, _)| *until);
+        handshake.into_iter().chain(chance).min()
+    }
+
+    pub(super) fn poll_packet(&mut self) -> Option<HandshakePacket> {
+        let (local, destination) = self.peer?;
+        Some(HandshakePacket {
+            channel: self.channel,
+            local,
+            destination,
+            payload: self.handshake.as_mut()?.poll_transmit()?,
+        })
+    }
+}
+
+/// An address that packets can be sent to.
+fn usable(address: Option<SocketAddr>) -> Option<SocketAddr> {
+    address.filter(|address| !address.ip().is_unspecified() && address.port() != 0)
+}

@@ -1,0 +1,360 @@
+//! Secured media with baresip: keys in the SDP, and DTLS with its RSA certificate; what is heard, pressed and refused.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use callbot_tests::prelude::*;
+
+/// What baresip sends.
+const BARESIP: (f64, f64, u32) = (440.0, -20.0, 3000);
+/// What callbot plays.
+const CALLBOT: (f64, f64, u32) = (600.0, -17.0, 2500);
+
+fn baresip_sound(lab: &Lab) -> Result<Source> {
+    let file = lab.path("baresip.wav");
+    Sound::silence(4500)
+        .tone(BARESIP.0, BARESIP.1, BARESIP.2)
+        .pause(20_000)
+        .write(&file)?;
+    Ok(Source::File(file))
+}
+
+fn callbot_sound(lab: &Lab) -> Result<String> {
+    Sound::silence(500)
+        .tone(CALLBOT.0, CALLBOT.1, CALLBOT.2)
+        .pause(200)
+        .write(&lab.path("callbot.wav"))?;
+    Ok(lab.text("callbot.wav"))
+}
+
+fn check(lab: &Lab, what: &str, sound: &Sound, sent: (f64, f64, u32)) -> Result<()> {
+    let tone = sound.find_tone(sent.0).with_context(|| what.to_owned())?;
+    lab.say(format!("{what}: {tone}"));
+    tone.check(sent.0, sent.1, f64::from(sent.2))
+        .with_context(|| what.to_owned())
+}
+
+fn recorded(lab: &Lab) -> Result<Sound> {
+    let file = lab.path("call.wav");
+    callbot_tests::process::wait_for("recording of callbot", seconds(5), || {
+        file.is_file().then_some(())
+    })?;
+    Sound::read(&file)
+}
+
+/// The report must name what secured the call, and nothing may have been lost or refused.
+fn secured_by(call: &Call, wanted: &str) -> Result<()> {
+    let rtp = &call.0["rtp"];
+    let srtp = rtp["srtp"].as_str().unwrap_or("nothing");
+    ensure!(
+        srtp.starts_with(wanted),
+        "secured by {srtp}, not by {wanted}: {}",
+        call.0
+    );
+    ensure!(call.loss() == Some(0.0), "packets were lost: {}", call.0);
+    Ok(())
+}
+
+/// baresip calls; tone and keys go both ways.
+fn calls(name: &str, encryption: &'static str, mux: bool, wanted: &'static str) {
+    Lab::run(name, &[Peer::Callbot, Peer::Baresip], move |lab| {
+        let play = callbot_sound(lab)?;
+        let bot = [
+            "answer",
+            "--play",
+            &play,
+            "--record",
+            &lab.text("call.wav"),
+            "--stereo",
+            "--dtmf",
+            "WWWWWWWW12#",
+        ];
+        let (mut callbot, address) = Callbot::serve_at(lab, &bot)?;
+        let mut options = Baresip::named("caller", baresip_sound(lab)?).encryption(encryption);
+        if mux {
+            options = options.rtcp_mux();
+        }
+        let mut baresip = options.start(lab)?;
+        baresip.dial(&format!("sip:answer@{address}"))?;
+        std::thread::sleep(Duration::from_millis(9000));
+        baresip.press("34*")?;
+        std::thread::sleep(Duration::from_millis(2500));
+        let heard = baresip.digits();
+        baresip.hang_up()?;
+        let call = callbot.wait_call(seconds(5))?;
+        baresip.quit()?;
+        secured_by(&call, wanted)?;
+        ensure!(heard == "12#", "callbot pressed 12#, baresip heard {heard}");
+        ensure!(
+            call.digits() == "34*",
+            "baresip pressed 34*, callbot reports {}",
+            call.0
+        );
+        check(
+            lab,
+            "baresip heard",
+            &Sound::read(&baresip.heard()?)?,
+            CALLBOT,
+        )?;
+        check(lab, "callbot recorded", &recorded(lab)?.channel(0), BARESIP)
+    });
+}
+
+/// callbot calls; tone and keys go both ways.
+fn is_dialled(
+    name: &str,
+    encryption: &'static str,
+    mux: bool,
+    flags: &'static [&'static str],
+    wanted: &'static str,
+) {
+    Lab::run(name, &[Peer::Callbot, Peer::Baresip], move |lab| {
+        let play = callbot_sound(lab)?;
+        let mut options = Baresip::named("callee", baresip_sound(lab)?)
+            .encryption(encryption)
+            .answering();
+        if mux {
+            options = options.rtcp_mux();
+        }
+        let mut baresip = options.start(lab)?;
+        let (uri, file) = (baresip.uri(), lab.text("call.wav"));
+        let own = format!("udp://127.0.0.1:{}", lab.port()?);
+        let mut arguments = vec![
+            "dial",
+            &uri,
+            "--play",
+            &play,
+            "--record",
+            &file,
+            "--stereo",
+            "--dtmf",
+            "WWWWWWWW12#",
+            "--duration",
+            "11",
+            "--listen",
+            &own,
+        ];
+        arguments.extend(flags);
+        let mut callbot = Callbot::start(lab, "callbot", &arguments, &[])?;
+        baresip.wait_event("CALL_ESTABLISHED", seconds(10))?;
+        std::thread::sleep(Duration::from_millis(9000));
+        baresip.press("34*")?;
+        let call = callbot.wait_call(seconds(20))?;
+        let heard = baresip.digits();
+        baresip.wait_event("CALL_CLOSED", seconds(5))?;
+        baresip.quit()?;
+        secured_by(&call, wanted)?;
+        ensure!(heard == "12#", "callbot pressed 12#, baresip heard {heard}");
+        ensure!(
+            call.digits() == "34*",
+            "baresip pressed 34*, callbot reports {}",
+            call.0
+        );
+        check(
+            lab,
+            "baresip heard",
+            &Sound::read(&baresip.heard()?)?,
+            CALLBOT,
+        )?;
+        check(lab, "callbot recorded", &recorded(lab)?.channel(0), BARESIP)
+    });
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn baresip_calls_with_optional_keys_in_the_sdp() {
+    calls("secure-srtp", "srtp", false, "SDES AES_CM_128_HMAC_SHA1_");
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn baresip_calls_with_mandatory_keys_in_the_sdp() {
+    calls(
+        "secure-srtp-mand",
+        "srtp-mand",
+        false,
+        "SDES AES_CM_128_HMAC_SHA1_",
+    );
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn baresip_calls_with_dtls_on_two_ports() {
+    calls("secure-dtls", "dtls_srtp", false, "DTLS ");
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn baresip_calls_with_dtls_on_one_port() {
+    calls("secure-dtls-mux", "dtls_srtp", true, "DTLS ");
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn callbot_dials_with_keys_in_the_sdp() {
+    is_dialled(
+        "secure-dial-srtp",
+        "srtp-mand",
+        false,
+        &["--srtp", "required"],
+        "SDES ",
+    );
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn callbot_dials_with_dtls_on_two_ports() {
+    is_dialled(
+        "secure-dial-dtls",
+        "dtls_srtp",
+        false,
+        &["--dtls-srtp"],
+        "DTLS ",
+    );
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn callbot_dials_with_dtls_on_one_port() {
+    is_dialled(
+        "secure-dial-dtls-mux",
+        "dtls_srtp",
+        true,
+        &["--dtls-srtp", "--srtp", "required"],
+        "DTLS ",
+    );
+}
+
+/// A call that cannot come about is refused within 2 s, and callbot's report says why.
+fn is_refused(
+    name: &str,
+    encryption: Option<&'static str>,
+    policy: &'static str,
+    why: &'static str,
+) {
+    Lab::run(name, &[Peer::Callbot, Peer::Baresip], move |lab| {
+        let (mut callbot, address) = Callbot::serve_at(lab, &["answer", "--srtp", policy])?;
+        let mut options = Baresip::named("caller", Source::Echo);
+        if let Some(encryption) = encryption {
+            options = options.encryption(encryption);
+        }
+        let mut baresip = options.start(lab)?;
+        let begin = Instant::now();
+        let refused = baresip.dial(&format!("sip:answer@{address}"));
+        let took = begin.elapsed();
+        ensure!(
+            refused
+                .as_ref()
+                .is_err_and(|why| why.to_string().contains("488")),
+            "488 was expected, but: {refused:?}"
+        );
+        ensure!(took < seconds(2), "the refusal took {took:?}");
+        let call = callbot.wait_call(seconds(5))?;
+        lab.say(&call.0.to_string());
+        ensure!(
+            call.0["reason"]
+                .as_str()
+                .is_some_and(|said| said.contains(why)),
+            "the report does not say {why:?}: {}",
+            call.0
+        );
+        Ok(())
+    });
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn plain_media_is_refused_where_srtp_is_required() {
+    is_refused("secure-required", None, "required", "requires SRTP");
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn secure_media_is_refused_where_srtp_is_off() {
+    is_refused(
+        "secure-off",
+        Some("srtp-mand"),
+        "off",
+        "the peer wants RTP/SAVP",
+    );
+}
+
+/// Passes SIP on between a client and a server, and spoils one digit of every fingerprint that the client sends.
+struct Spoiler {
+    address: SocketAddr,
+    stop: Arc<AtomicBool>,
+}
+
+impl Spoiler {
+    fn start(server: SocketAddr) -> Result<Self> {
+        let socket = UdpSocket::bind("127.0.0.1:0").context("bind")?;
+        socket.set_read_timeout(Some(Duration::from_millis(100)))?;
+        let address = socket.local_addr()?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        std::thread::spawn(move || {
+            let (mut buffer, mut client) = ([0; 65_536], None);
+            while !stopped.load(Ordering::Relaxed) {
+                let Ok((length, source)) = socket.recv_from(&mut buffer) else {
+                    continue;
+                };
+                let message = &mut buffer[..length];
+                if source == server {
+                    if let Some(client) = client {
+                        socket.send_to(message, client).ok();
+                    }
+                    continue;
+                }
+                client = Some(source);
+                let name = b"a=fingerprint:sha-256 ";
+                if let Some(at) = message.windows(name.len()).position(|part| part == name) {
+                    let digit = &mut message[at + name.len()];
+                    *digit = if *digit == b'0' { b'1' } else { b'0' };
+                }
+                socket.send_to(message, server).ok();
+            }
+        });
+        Ok(Self { address, stop })
+    }
+}
+
+impl Drop for Spoiler {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn a_wrong_fingerprint_ends_the_call_within_two_seconds() {
+    Lab::run(
+        "secure-fingerprint",
+        &[Peer::Callbot, Peer::Baresip],
+        |lab| {
+            let (mut callbot, address) = Callbot::serve_at(lab, &["answer"])?;
+            let spoiler = Spoiler::start(address)?;
+            let mut baresip = Baresip::named("caller", Source::Echo)
+                .encryption("dtls_srtp")
+                .start(lab)?;
+            let begin = Instant::now();
+            // The call may be over before baresip says that it stood.
+            baresip
+                .dial(&format!("sip:answer@{}", spoiler.address))
+                .ok();
+            let call = callbot.wait_call(seconds(5))?;
+            let took = begin.elapsed();
+            lab.say(format!("{took:?}: {}", call.0));
+            ensure!(took < seconds(2), "it took {took:?}");
+            ensure!(
+                call.0["reason"]
+                    .as_str()
+                    .is_some_and(|said| said.contains("fingerprint")),
+                "the cause is not named: {}",
+                call.0
+            );
+            baresip.wait_event("CALL_CLOSED", seconds(5)).map(drop)
+        },
+    );
+}
