@@ -1,6 +1,7 @@
 //! Handshakes with OpenSSL, over real sockets: RSA and ECDSA certificates, both roles; OpenSSL prints the keys it exported.
 //! Without `openssl` the test is skipped, loudly; with `CI` set it fails instead.
 
+#![allow(clippy::unwrap_used)] // What fails here fails the test.
 #![allow(clippy::disallowed_methods)] // A peer of its own lives in its own time.
 
 use std::fmt::Write as _;

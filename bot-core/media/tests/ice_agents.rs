@@ -1,5 +1,8 @@
 //! Two agents over a wire that loses, delays and translates addresses, with a clock that the test moves.
 
+#![allow(clippy::unwrap_used)] // What fails here fails the test.
+#![allow(clippy::disallowed_methods)] // The clock starts somewhere; from there the test moves it.
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -249,7 +252,7 @@ fn two_hosts_find_each_other_full_and_lite_in_every_combination_of_roles() {
                 "one chooses: {lite_one} {lite_other} {controlling:?}"
             );
             assert!(
-                !(lite_one && roles[0]) && !(lite_other && roles[1]),
+                !(lite_one && roles[0] || lite_other && roles[1]),
                 "a lite agent does not choose"
             );
         }
