@@ -14,7 +14,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use callbot_media::leg::dtls::{
-    Certificate, DtlsError, DtlsHandshake, DtlsRole, Engine, Fingerprint, SrtpKeys,
+    Certificate, CertificateError, DtlsError, DtlsHandshake, DtlsRole, Engine, Fingerprint,
+    SrtpKeys,
 };
 use callbot_media::leg::srtp::Profile;
 
@@ -392,5 +393,85 @@ fn a_peer_without_srtp_and_a_wrong_certificate_are_refused_with_the_cause() {
                 }
             }
         }
+    }
+}
+
+/// Certificates and keys as OpenSSL and certificate authorities write them.
+#[test]
+fn certificates_are_read_from_pem_and_used() {
+    if openssl_is_missing() {
+        return;
+    }
+    for (kind, arguments) in KINDS {
+        let directory = Directory::new(&format!("pem-{kind}"));
+        let fingerprint = their_certificate(&directory.0, arguments);
+        let read = |name: &str| std::fs::read_to_string(directory.0.join(name)).unwrap();
+        let (certificate, key) = (read("cert.pem"), read("key.pem"));
+        let tool = if kind == "rsa" { "rsa" } else { "ec" };
+        let converted = Command::new("openssl")
+            .current_dir(&directory.0)
+            .args([tool, "-in", "key.pem", "-out", "old.pem"])
+            .args((kind == "rsa").then_some("-traditional"))
+            .output()
+            .unwrap();
+        assert!(converted.status.success());
+        let old_key = read("old.pem");
+        assert_ne!(key, old_key, "PKCS#8 and the form from before");
+        for key in [&key, &old_key] {
+            let theirs = Certificate::from_pem(&certificate, key).unwrap();
+            assert_eq!(*theirs.fingerprint(), fingerprint);
+            let ours = Certificate::generate("callbot").unwrap();
+            for engine in [Engine::Dtls12, Engine::Auto13] {
+                for role in [DtlsRole::Client, DtlsRole::Server] {
+                    let now = Instant::now();
+                    let other = match role {
+                        DtlsRole::Client => DtlsRole::Server,
+                        DtlsRole::Server => DtlsRole::Client,
+                    };
+                    let mut one = DtlsHandshake::new(
+                        now,
+                        role,
+                        &theirs,
+                        vec![ours.fingerprint().clone()],
+                        engine,
+                    );
+                    let mut two = DtlsHandshake::new(
+                        now,
+                        other,
+                        &ours,
+                        vec![fingerprint.clone()],
+                        Engine::Dtls12,
+                    );
+                    for _ in 0..10 {
+                        while let Some(packet) = one.poll_transmit() {
+                            two.handle_packet(now, &packet);
+                        }
+                        while let Some(packet) = two.poll_transmit() {
+                            one.handle_packet(now, &packet);
+                        }
+                    }
+                    let keys = [one.outcome().unwrap(), two.outcome().unwrap()];
+                    let [one, two] =
+                        keys.map(|keys| keys.unwrap_or_else(|error| panic!("{error}")));
+                    assert_eq!(one.local, two.remote, "{kind} {engine:?} {role:?}");
+                }
+            }
+        }
+        let other = Directory::new(&format!("pem-other-{kind}"));
+        their_certificate(&other.0, arguments);
+        let stranger = std::fs::read_to_string(other.0.join("key.pem")).unwrap();
+        let refused = Certificate::from_pem(&certificate, &stranger).unwrap_err();
+        assert!(
+            refused.to_string().contains("not that of the certificate"),
+            "{refused}"
+        );
+        assert!(matches!(
+            Certificate::from_pem(&key, &key),
+            Err(CertificateError::NoCertificate)
+        ));
+        assert!(matches!(
+            Certificate::from_pem(&certificate, &certificate),
+            Err(CertificateError::Key { .. })
+        ));
     }
 }
