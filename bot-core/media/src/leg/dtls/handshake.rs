@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::certificate::{Certificate, KeyKind};
 use super::dimpl_engine::DimplEngine;
 use super::error::{Received, alert_name};
-use super::record::{inspect, offers_dtls13};
+use super::record::{inspect, offers_dtls13, plain_alert};
 use super::rtc_engine::RtcEngine;
 use super::{DtlsError, Fingerprint, FingerprintHash, SrtpKeys};
 
@@ -231,6 +231,7 @@ impl DtlsHandshake {
     /// Ends the handshake. What the engine still has to say, such as an alert, is kept; the engine itself is not used again.
     /// A connection that stood keeps its outcome: its keys are as good as they were.
     fn fail(&mut self, error: DtlsError) {
+        let silent = matches!(self.machine, Some(Machine::Dimpl(_)));
         if let Some(mut machine) = self.machine.take() {
             self.last = std::iter::from_fn(|| machine.poll_transmit())
                 .take(8)
@@ -238,6 +239,11 @@ impl DtlsHandshake {
             self.last.reverse();
         }
         if self.outcome.is_none() {
+            // rtc-dtls says why it leaves, dimpl leaves without a word, and the peer would wait.
+            if let (true, Some(number)) = (silent, error.alert()) {
+                self.last
+                    .insert(0, Bytes::copy_from_slice(&plain_alert(number)));
+            }
             self.outcome = Some(Err(error));
         }
     }

@@ -84,6 +84,12 @@ fn messages(mut body: &[u8]) -> Option<()> {
     Some(())
 }
 
+/// A fatal alert that is not encrypted, as it is understood by a peer that waits for our part of the handshake. Its record
+/// number is one that the handshake cannot have come to.
+pub(super) const fn plain_alert(number: u8) -> [u8; RECORD_HEADER + 2] {
+    [ALERT, 0xfe, 0xfd, 0, 0, 0, 0, 1, 0, 0, 0, 0, 2, 2, number]
+}
+
 /// Whether a datagram begins with a ClientHello of a client that knows DTLS 1.3. One that comes in pieces counts as such: only
 /// the key shares of today's browsers are that long.
 pub(super) fn offers_dtls13(bytes: &[u8]) -> bool {
