@@ -36,7 +36,8 @@ impl Account {
         self
     }
 
-    /// Where to register, `sip:host:port;transport=tcp`; the account's domain by default.
+    /// Where to register, `sip:host:port;transport=tcp` (or `tls`, `ws`, `wss`); the account's domain by default.
+    /// Calls from the account to URIs without port and transport go there too, over the same connection.
     pub fn registrar(mut self, registrar: impl Into<String>) -> Self {
         self.registrar = Some(registrar.into());
         self

@@ -98,6 +98,14 @@ pub enum StartError {
         /// What is wrong, and the cure.
         why: String,
     },
+    /// A certificate, its key or an authority cannot be used.
+    #[error("cannot use {}: {why}", file.display())]
+    Certificate {
+        /// The file that was given.
+        file: std::path::PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// An account's URI or registrar is wrong.
     #[error("cannot register {account}: {why}")]
     Account {

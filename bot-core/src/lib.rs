@@ -50,9 +50,10 @@ pub use account::{Account, RegistrationStatus};
 pub use async_trait::async_trait;
 pub use bot::Bot;
 pub use call::{
-    Answer, AudioIn, AudioOut, Call, CallEvent, CallMonitor, Cause, Dial, DtmfMethod, EarlyCall,
-    Gather, Gathered, HangupCause, IncomingCall, OutgoingCall, Party, Play, PlayEnd, Playback,
-    Record, RecordEnd, Recorded, Recording, SendDtmf,
+    Answer, AudioIn, AudioOut, Bridge, BridgeEnd, BridgeSide, Bridgeable, Call, CallEvent,
+    CallMonitor, Cause, Dial, DtmfMethod, EarlyCall, Gather, Gathered, HangupCause, IncomingCall,
+    OutgoingCall, Party, Play, PlayEnd, Playback, Record, RecordEnd, Recorded, Recording, SendDtmf,
+    bridge,
 };
 pub use callbot_media::analysis;
 pub use callbot_media::codec::Codec;
@@ -60,6 +61,8 @@ pub use callbot_media::frame::Frame;
 pub use callbot_media::player::Prompt;
 pub use callbot_media::session::Statistics;
 pub use callbot_media::tone::Tone;
+pub use driver::connection::ConnectionStatistics;
+pub use driver::http::{HttpPages, Page};
 pub use endpoint::{Endpoint, EndpointBuilder};
 pub use error::{Error, Result, StartError};
 pub use router::Router;

@@ -8,6 +8,7 @@
 //! | [`AnswerBot`] | rings, answers or refuses, plays, records, presses digits | `callbot answer` |
 //! | [`RecordBot`] | beeps and records a message | `callbot record` |
 //! | [`IvrBot`] | runs a [`flow`]: menus, prompts, digits, messages | `callbot ivr` |
+//! | [`Gateway`] | answers on one leg and dials the other | `callbot gateway` |
 //! | [`Caller`] | places a call and plays, records and presses digits in it | `callbot dial` |
 //!
 //! ```no_run
@@ -33,11 +34,13 @@ pub mod report;
 mod answer;
 mod dial;
 mod echo;
+mod gateway;
 mod ivr;
 mod record;
 
 pub use answer::AnswerBot;
 pub use dial::{Caller, Progress};
 pub use echo::EchoBot;
+pub use gateway::{BadTemplate, Gateway, Template};
 pub use ivr::{IvrBot, load_flow};
 pub use record::RecordBot;

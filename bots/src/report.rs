@@ -4,8 +4,9 @@
 //! Reports are made beside the bots, after the end of each call; they neither
 //! hold a call nor delay it.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use callbot_core::{
@@ -65,6 +66,9 @@ pub struct CallReport {
     /// Figures of the media; `None` for a call that had none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtp: Option<RtpReport>,
+    /// The call that was placed for this one, where a gateway did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub callee: Option<Box<CallReport>>,
 }
 
 /// The media of one call, in figures of this side.
@@ -153,6 +157,7 @@ impl CallReport {
             digits: call.digits_received(),
             recordings,
             rtp: figures.ok().flatten().as_ref().map(RtpReport::from),
+            callee: None,
         }
     }
 
@@ -171,6 +176,7 @@ impl CallReport {
             digits: String::new(),
             recordings: Vec::new(),
             rtp: None,
+            callee: None,
         }
     }
 
@@ -210,6 +216,9 @@ impl std::fmt::Display for CallReport {
                 write!(f, ", MOS {mos:.1}")?;
             }
         }
+        if let Some(callee) = &self.callee {
+            write!(f, "; to {}: {callee}", callee.to)?;
+        }
         Ok(())
     }
 }
@@ -232,6 +241,8 @@ pub struct Reporter {
     label: Arc<str>,
     reports: mpsc::Sender<CallReport>,
     tasks: TaskTracker,
+    /// The calls that were placed for others, by the Call-ID of those, until they are reported.
+    placed: Arc<Mutex<HashMap<String, CallMonitor>>>,
 }
 
 impl Reporter {
@@ -243,6 +254,7 @@ impl Reporter {
             label: label.into(),
             reports,
             tasks: TaskTracker::new(),
+            placed: Arc::default(),
         };
         (reporter, received)
     }
@@ -253,6 +265,18 @@ impl Reporter {
             service,
             reporter: self.clone(),
         }
+    }
+
+    /// Reports `callee` as a part of the call of this Call-ID, for which a bot
+    /// placed it. To be told while that call's bot runs.
+    pub fn link(&self, call_id: &str, callee: CallMonitor) {
+        let mut placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
+        placed.insert(call_id.to_owned(), callee);
+    }
+
+    fn placed_for(&self, call_id: &str) -> Option<CallMonitor> {
+        let mut placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
+        placed.remove(call_id)
     }
 
     /// Waits until every call that began is reported. It is to be awaited
@@ -297,7 +321,11 @@ impl Bot for ReportedBot {
         self.reporter.tasks.spawn(async move {
             // A bot that panics drops its sender: the call's end says the rest.
             let error = result.await.unwrap_or(None);
-            let report = CallReport::of(&reporter.label, &monitor, error.as_ref()).await;
+            let mut report = CallReport::of(&reporter.label, &monitor, error.as_ref()).await;
+            if let Some(callee) = reporter.placed_for(monitor.info().call_id()) {
+                let callee = CallReport::of(&reporter.label, &callee, None).await;
+                report.callee = Some(Box::new(callee));
+            }
             let _ = reporter.reports.send(report).await;
         });
         match self.bot.on_call(call).await {

@@ -200,3 +200,8 @@ async fn example_09_runs() -> Result<()> {
     example.end(true)?;
     Ok(())
 }
+
+#[tokio::test]
+async fn example_10_runs() -> Result<()> {
+    hears_something("10_bridge").await
+}

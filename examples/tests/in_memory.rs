@@ -20,6 +20,7 @@ examples! {
     raw_audio = "../07_raw_audio.rs";
     in_memory_test = "../08_in_memory_test.rs";
     early_media = "../09_early_media.rs";
+    bridging = "../10_bridge.rs";
 }
 
 use std::time::Duration;
@@ -280,5 +281,40 @@ async fn example_09_speaks_before_it_refuses() -> Result<()> {
     let ear = Ear::on(&call);
     call.ended().await;
     ear.heard().await.assert_prompt(sounds::WELCOME);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn example_10_joins_the_caller_with_the_agent() -> Result<()> {
+    let network = callbot_core::driver::memory::MemoryNetwork::new(10);
+    let start = |last: u8| {
+        let host = network.host([10, 0, 0, last]);
+        callbot_core::Endpoint::builder()
+            .memory(host)
+            .seed(u64::from(last))
+            .start()
+    };
+    let (office, caller, agent) = (start(1).await?, start(2).await?, start(3).await?);
+    let board = bridging::Switchboard {
+        endpoint: office.clone(),
+        agent: "sip:agent@10.0.0.3".to_owned(),
+    };
+    tokio::spawn(async move { office.serve(move || board.clone()).await });
+    let answer = answer_with(|call| async move {
+        let call = call.answer().await?;
+        call.play(tone(600.0)).await?;
+        call.hangup().await
+    });
+    tokio::spawn(async move { agent.serve(answer).await });
+    let call = caller.dial("sip:office@10.0.0.1").await?;
+    let ear = Ear::on(&call);
+    let cause = call.ended().await;
+    assert_eq!(
+        (cause.cause(), cause.by()),
+        (Cause::NormalClearing, Party::Remote)
+    );
+    let heard = ear.heard().await;
+    heard.assert_prompt(sounds::PLEASE_HOLD);
+    heard.last(secs(1.5)).assert_tone(600.0, 1_000, -20.0);
     Ok(())
 }

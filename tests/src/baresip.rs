@@ -35,9 +35,25 @@ pub struct Options {
     answers: bool,
     domain: Option<SocketAddr>,
     account: String,
+    certificate: Option<PathBuf>,
+    authority: Option<PathBuf>,
 }
 
 impl Options {
+    /// The certificate and key (one PEM file) that it shows over TLS.
+    #[must_use]
+    pub fn certificate(mut self, file: PathBuf) -> Self {
+        self.certificate = Some(file);
+        self
+    }
+
+    /// Believes only certificates of this authority (a PEM file); without it, baresip believes everybody.
+    #[must_use]
+    pub fn authority(mut self, file: PathBuf) -> Self {
+        self.authority = Some(file);
+        self
+    }
+
     /// Over TCP instead of UDP.
     #[must_use]
     pub fn over(mut self, transport: Transport) -> Self {
@@ -120,6 +136,8 @@ impl Baresip {
             answers: false,
             domain: None,
             account: String::new(),
+            certificate: None,
+            authority: None,
         }
     }
 
@@ -190,9 +208,15 @@ impl Baresip {
         format!(
             "sip:{}@{};transport={}",
             self.name,
-            self.address,
+            self.listens(),
             self.transport.parameter()
         )
+    }
+
+    /// The address for its transport: TLS lies one port above the others.
+    fn listens(&self) -> SocketAddr {
+        let above = u16::from(self.transport == Transport::Tls);
+        SocketAddr::new(self.address.ip(), self.address.port() + above)
     }
 
     /// Gives a command, such as `dial`, and returns what baresip answered.
@@ -422,6 +446,12 @@ fn configuration(options: &Options, sounds: &Path, port: u16, control: u16) -> R
         ),
         Source::Echo => ("aubridge,loop".to_owned(), "aubridge,loop".to_owned()),
     };
+    let file = |name: &str, file: &Option<PathBuf>| {
+        file.as_ref()
+            .map_or(String::new(), |file| format!("{name} {}\n", file.display()))
+    };
+    let certificate = file("sip_certificate", &options.certificate);
+    let authority = file("sip_cafile", &options.authority);
     Ok(format!(
         "poll_method epoll
 sip_listen 127.0.0.1:{port}
@@ -452,7 +482,7 @@ ctrl_tcp_listen 127.0.0.1:{control}
 snd_path {sounds}
 redial_attempts 0
 ringback_disabled yes
-",
+{certificate}{authority}",
         low = 20_000 + (port % 1000) * 10,
         high = 20_000 + (port % 1000) * 10 + 38,
         sounds = sounds.display(),

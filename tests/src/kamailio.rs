@@ -11,7 +11,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::lab::{Lab, find};
+use crate::pki::Files;
 use crate::process::{Process, wait_for};
+
+/// How far above the first port the others lie.
+const TLS: u16 = 1;
+const WS: u16 = 2;
+const WSS: u16 = 3;
 
 /// The hash of the challenges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,12 +37,30 @@ pub struct Kamailio {
 }
 
 impl Kamailio {
+    /// As [`Kamailio::start`], with TLS, WS and WSS too, on the three ports above the first, and this certificate.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn start_secure(
+        lab: &Lab,
+        digest: Digest,
+        files: &Files,
+        switches: &[&str],
+    ) -> Result<Self> {
+        Self::launch(lab, digest, Some(files), switches)
+    }
+
     /// Starts it on UDP and TCP with the switches of its configuration file (`CHALLENGE_CALLS`, `NO_EVENTS`) and waits until it answers.
     ///
     /// # Errors
     ///
     /// When it does not start.
     pub fn start(lab: &Lab, digest: Digest, switches: &[&str]) -> Result<Self> {
+        Self::launch(lab, digest, None, switches)
+    }
+
+    fn launch(lab: &Lab, digest: Digest, files: Option<&Files>, switches: &[&str]) -> Result<Self> {
         let program = find("kamailio").context("kamailio is not installed")?;
         // The usual place, so that a figure in a log is recognised; another where the network is shared.
         let port = if lab.isolated() { 25_060 } else { lab.port()? };
@@ -58,6 +82,14 @@ impl Kamailio {
         define(format!("CONTROL=\"{control}\""));
         if digest == Digest::Sha256 {
             define("SHA256".to_owned());
+        }
+        if let Some(files) = files {
+            define("SECURE".to_owned());
+            for (name, above) in [("TLS_PORT", TLS), ("WS_PORT", WS), ("WSS_PORT", WSS)] {
+                define(format!("{name}={}", port + above));
+            }
+            define(format!("CERTIFICATE=\"{}\"", files.certificate.display()));
+            define(format!("KEY=\"{}\"", files.key.display()));
         }
         switches
             .iter()
@@ -88,6 +120,18 @@ impl Kamailio {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for `udp`, `tcp`, `tls`, `ws` or `wss`.
+    #[must_use]
+    pub fn address_of(&self, transport: &str) -> SocketAddr {
+        let above = match transport {
+            "tls" => TLS,
+            "ws" => WS,
+            "wss" => WSS,
+            _ => 0,
+        };
+        SocketAddr::new(self.address.ip(), self.address.port() + above)
     }
 
     /// The contacts registered for a user, one text with all that Kamailio knows; `None` when there are none.

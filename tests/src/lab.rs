@@ -27,6 +27,10 @@ pub enum Peer {
     Baresip,
     /// Kamailio.
     Kamailio,
+    /// Kamailio with its modules for TLS and WebSockets.
+    KamailioSecure,
+    /// Chromium, Node.js and the SIP libraries for browsers, as `cargo xtask peers` installs them.
+    Browser,
     /// tcpdump, with the right to capture on the loopback device.
     Tcpdump,
 }
@@ -38,6 +42,10 @@ impl Peer {
             Self::Sipp => find("sipp").is_some(),
             Self::Baresip => find("baresip").is_some(),
             Self::Kamailio => find("kamailio").is_some(),
+            Self::KamailioSecure => {
+                find("kamailio").is_some() && ["tls.so", "websocket.so"].iter().all(|m| module(m))
+            }
+            Self::Browser => crate::browser::is_there(),
             Self::Tcpdump => find("tcpdump").is_some() && is_root(),
         }
     }
@@ -51,6 +59,17 @@ pub fn find(program: &str) -> Option<PathBuf> {
         .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
         .map(|folder| folder.join(program))
         .find(|file| file.is_file())
+}
+
+/// Whether Kamailio has a module, wherever the machine's kind of processor puts it.
+fn module(name: &str) -> bool {
+    let Ok(folders) = std::fs::read_dir("/usr/lib") else {
+        return false;
+    };
+    let within = folders.filter_map(|entry| Some(entry.ok()?.path()));
+    within
+        .chain([PathBuf::from("/usr/lib"), PathBuf::from("/usr/lib64")])
+        .any(|folder| folder.join("kamailio/modules").join(name).is_file())
 }
 
 /// Whether a missing peer is a failure.

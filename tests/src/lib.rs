@@ -5,7 +5,8 @@
 //!
 //! - [`lab`]: a folder, a network namespace and ports for one test, and the decision to skip it where a peer is missing
 //! - [`process`]: children that are bounded in time, keep their output and never outlive the test
-//! - [`callbot`], [`sipp`], [`scenario`], [`baresip`], [`kamailio`]: the programs that are driven
+//! - [`callbot`], [`sipp`], [`scenario`], [`baresip`], [`kamailio`], [`browser`]: the programs that are driven
+//! - [`pki`]: certificates, good ones and bad ones
 //! - [`capture`], [`rtp`], [`events`]: what crossed the wire, read and written as pcap
 //! - [`wav`]: what was heard, measured
 //! - [`mutate`]: messages spoilt at random, the same ones each time
@@ -14,12 +15,14 @@
 //! excuse itself.
 
 pub mod baresip;
+pub mod browser;
 pub mod callbot;
 pub mod capture;
 pub mod events;
 pub mod kamailio;
 pub mod lab;
 pub mod mutate;
+pub mod pki;
 pub mod process;
 pub mod rtp;
 pub mod scenario;
@@ -33,10 +36,12 @@ pub mod prelude {
     pub use anyhow::{Context as _, Result, bail, ensure};
 
     pub use crate::baresip::{Baresip, Source};
+    pub use crate::browser::{Browser, Library};
     pub use crate::callbot::{Call, Callbot};
     pub use crate::capture::Capture;
     pub use crate::kamailio::{Digest, Kamailio};
     pub use crate::lab::{Lab, Peer};
+    pub use crate::pki::{Authority, Validity};
     pub use crate::scenario::Scenario;
     pub use crate::sipp::{Sipp, Transport};
     pub use crate::wav::Sound;

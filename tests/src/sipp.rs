@@ -18,6 +18,8 @@ pub enum Transport {
     Tcp,
     /// A TCP connection for each call.
     TcpEach,
+    /// TLS, which SIPp of Debian does not speak.
+    Tls,
 }
 
 impl Transport {
@@ -27,6 +29,7 @@ impl Transport {
         match self {
             Self::Udp => "udp",
             Self::Tcp | Self::TcpEach => "tcp",
+            Self::Tls => "tls",
         }
     }
 
@@ -35,6 +38,7 @@ impl Transport {
             Self::Udp => "u1",
             Self::Tcp => "t1",
             Self::TcpEach => "tn",
+            Self::Tls => "l1",
         }
     }
 }

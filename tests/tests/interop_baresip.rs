@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use callbot_tests::pki::Files;
 use callbot_tests::prelude::*;
 
 /// What baresip sends: 440 Hz, late enough for the bot's own sound to be over, so that a mono recording keeps the two apart.
@@ -219,5 +220,118 @@ fn a_refusal_reaches_baresip() {
             "486 was expected, but: {refused:?}"
         );
         Ok(())
+    });
+}
+
+/// One authority, callbot's certificate by it and baresip's, for 127.0.0.1.
+fn certificates(lab: &Lab) -> Result<(Files, Files, std::path::PathBuf)> {
+    let authority = Authority::new("the test's authority")?;
+    let names = ["127.0.0.1", "localhost"];
+    let server = |name: &str| authority.server(lab.folder(), name, &names, Validity::Current);
+    Ok((
+        server("for-callbot")?,
+        server("for-baresip")?,
+        authority.write(&lab.path("ca.pem"))?,
+    ))
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn baresip_calls_answer_over_tls_and_is_dialled() {
+    Lab::run("baresip-tls", &[Peer::Callbot, Peer::Baresip], |lab| {
+        let (ours, theirs, ca) = certificates(lab)?;
+        let ca = ca.display().to_string();
+        let (cert, key) = (
+            ours.certificate.display().to_string(),
+            ours.key.display().to_string(),
+        );
+        // In: baresip checks callbot's certificate.
+        let port = lab.port()?;
+        let (listen, play) = (format!("tls://127.0.0.1:{port}"), callbot_sound(lab)?);
+        let out = lab.text("answered.wav");
+        let arguments = [
+            "answer",
+            "--play",
+            &play,
+            "--record",
+            &out,
+            "--stereo",
+            "--hangup-after",
+            "9",
+            "--listen",
+            &listen,
+            "--cert",
+            &cert,
+            "--key",
+            &key,
+        ];
+        let mut callbot = Callbot::serve(lab, "callbot", &arguments)?;
+        let mut baresip = Baresip::named("caller", baresip_sound(lab)?)
+            .over(Transport::Tls)
+            .certificate(theirs.both.clone())
+            .authority(lab.path("ca.pem"))
+            .start(lab)?;
+        baresip.dial(&format!("sip:answer@127.0.0.1:{port};transport=tls"))?;
+        baresip.wait_event("CALL_CLOSED", seconds(15))?;
+        callbot.wait_call(seconds(5))?;
+        baresip.quit()?;
+        check(
+            lab,
+            "baresip heard",
+            &Sound::read(&baresip.heard()?)?,
+            CALLBOT,
+        )?;
+        check(
+            lab,
+            "callbot recorded",
+            &recorded(&lab.path("answered.wav"))?.channel(0),
+            BARESIP,
+        )?;
+
+        // Out: callbot checks baresip's.
+        let mut callee = Baresip::named("callee", baresip_sound(lab)?)
+            .over(Transport::Tls)
+            .certificate(theirs.both)
+            .answering()
+            .start(lab)?;
+        let (uri, record) = (callee.uri(), lab.text("dialled.wav"));
+        let arguments = [
+            "dial",
+            &uri,
+            "--play",
+            &play,
+            "--record",
+            &record,
+            "--duration",
+            "9",
+            "--ca",
+            &ca,
+        ];
+        let (code, _) = Callbot::run(lab, "dialler", &arguments, seconds(25))?;
+        ensure!(code == Some(0), "callbot ended with {code:?}");
+        callee.wait_event("CALL_CLOSED", seconds(5))?;
+        // Without the authority it is refused, in words.
+        let (code, calls) = Callbot::run(lab, "doubter", &["dial", &uri], seconds(10))?;
+        let said = calls
+            .first()
+            .map(|call| call.0.to_string())
+            .unwrap_or_default();
+        ensure!(
+            code == Some(1) && said.contains("unknown issuer"),
+            "callbot ended with {code:?} and said {said}"
+        );
+        callee.quit()?;
+        check(
+            lab,
+            "baresip heard",
+            &Sound::read(&callee.heard()?)?,
+            CALLBOT,
+        )?;
+        check(
+            lab,
+            "callbot recorded",
+            &recorded(&lab.path("dialled.wav"))?,
+            BARESIP,
+        )
     });
 }

@@ -184,3 +184,106 @@ fn a_dialled_call_answers_the_proxys_challenge() {
         },
     );
 }
+
+/// callbot registers over this transport, is called through the registrar, and calls somebody by the same way. By WebSocket it
+/// listens nowhere: calls come by the connection that it registered over.
+fn registers_and_calls(transport: &'static str) {
+    let peers = [Peer::Callbot, Peer::KamailioSecure, Peer::Baresip];
+    Lab::run(&format!("kamailio-{transport}"), &peers, move |lab| {
+        let authority = Authority::new("the test's authority")?;
+        let names = ["127.0.0.1"];
+        let files = authority.server(lab.folder(), "kamailio", &names, Validity::Current)?;
+        let ca = authority.write(&lab.path("ca.pem"))?.display().to_string();
+        let kamailio = Kamailio::start_secure(lab, Digest::Md5, &files, &["CHALLENGE_CALLS"])?;
+        let domain = kamailio.address();
+        let registrar = format!(
+            "sip:{};transport={transport}",
+            kamailio.address_of(transport)
+        );
+        let account = format!("sip:u@{domain}");
+        let password = [("CALLBOT_TEST_PASSWORD", "pw-u")];
+        let listen = match transport {
+            "tls" => format!("tls://127.0.0.1:{}", lab.port()?),
+            _ => "none".to_owned(),
+        };
+        let own = [
+            "--listen",
+            &listen,
+            "--register",
+            &account,
+            "--registrar",
+            &registrar,
+            "--password-env",
+            "CALLBOT_TEST_PASSWORD",
+            "--ca",
+            &ca,
+        ];
+        let mut arguments = vec!["echo"];
+        arguments.extend(own);
+        let mut callbot = Callbot::start(lab, "callbot", &arguments, &password)?;
+        kamailio.wait_registered("u", true, seconds(5))?;
+        let contact = kamailio.registered("u").unwrap_or_default();
+        ensure!(
+            contact.contains(".invalid") == (listen == "none"),
+            "registered as {contact}"
+        );
+
+        // In: baresip calls by UDP, and hangs up.
+        Sound::silence(500)
+            .tone(440.0, -20.0, 2000)
+            .pause(20_000)
+            .write(&lab.path("tone.wav"))?;
+        let parameters =
+            format!(";regint=60;auth_user=bob;auth_pass=pw-bob;outbound=\"sip:{domain}\"");
+        let mut bob = Baresip::named("bob", Source::File(lab.path("tone.wav")))
+            .account(&parameters)
+            .registrar(domain)
+            .answering()
+            .start(lab)?;
+        kamailio.wait_registered("bob", true, seconds(5))?;
+        bob.dial(&format!("sip:u@{domain}"))?;
+        std::thread::sleep(Duration::from_millis(4000));
+        bob.hang_up()?;
+        callbot.wait_call(seconds(5))?;
+        let tone = Sound::read(&bob.heard()?)?.find_tone(440.0)?;
+        lab.say(format!("{transport}: baresip heard its own {tone}"));
+        tone.check(440.0, -20.0, 2000.0)?;
+        let status = callbot.terminate(seconds(10))?;
+        ensure!(status.success(), "callbot ended with {status}");
+        ensure!(
+            kamailio.registered("u").is_none(),
+            "callbot left its registration behind"
+        );
+
+        // Out: through the registrar, over the same kind of connection.
+        let callee = format!("sip:bob@{domain}");
+        let mut arguments = vec!["dial", &callee, "--proxy", &registrar, "--duration", "2"];
+        arguments.extend(own);
+        let mut caller = Callbot::start(lab, "caller", &arguments, &password)?;
+        let status = caller.process().wait(seconds(20))?;
+        ensure!(
+            status.success(),
+            "callbot ended with {status}: {:?}",
+            caller.calls()
+        );
+        bob.quit()
+    });
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn registers_and_calls_over_tls() {
+    registers_and_calls("tls");
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn registers_and_calls_over_ws() {
+    registers_and_calls("ws");
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn registers_and_calls_over_wss() {
+    registers_and_calls("wss");
+}

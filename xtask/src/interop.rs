@@ -62,6 +62,9 @@ fn attempt(groups: &[String], filters: &[String], required: bool) -> Result<Outc
     {
         eprintln!("the peers could not be installed: {why:#}");
     }
+    if let Err(why) = peers::install_libraries() {
+        eprintln!("the browser's libraries could not be installed: {why:#}");
+    }
     let missing = peers::missing();
     if !missing.is_empty() {
         let advice = peers::how_to_install(&missing);

@@ -1,6 +1,6 @@
-//! `cargo xtask peers`: the software that tier 4 calls, by Debian package.
+//! `cargo xtask peers`: the software that tier 4 calls, by Debian package, and the browser's libraries, by npm.
 //!
-//! Nothing third-party is kept in the repository: peers are installed by name from the distribution. Their services must not start
+//! Nothing third-party is kept in the repository: peers are installed by name, the browser's libraries into `/.peers`. Their services must not start
 //! by themselves (a Kamailio on port 5060 would take the very port that a bot wants), so installation runs behind a `policy-rc.d`.
 
 use std::path::Path;
@@ -20,7 +20,7 @@ pub(crate) struct Options {
 
 /// One program that tests need.
 pub(crate) struct Peer {
-    /// The program as it is called.
+    /// The program as it is called; with a slash, a file below the folder of libraries.
     pub(crate) program: &'static str,
     /// The Debian package that brings it.
     pub(crate) package: &'static str,
@@ -46,6 +46,31 @@ pub(crate) const PEERS: &[Peer] = &[
         purpose: "registrar and proxy",
     },
     Peer {
+        program: "kamailio/modules/tls.so",
+        package: "kamailio-tls-modules",
+        purpose: "Kamailio over TLS",
+    },
+    Peer {
+        program: "kamailio/modules/websocket.so",
+        package: "kamailio-websocket-modules",
+        purpose: "Kamailio over WebSockets",
+    },
+    Peer {
+        program: "chromium",
+        package: "chromium",
+        purpose: "a browser that telephones",
+    },
+    Peer {
+        program: "node",
+        package: "nodejs",
+        purpose: "drives the browser",
+    },
+    Peer {
+        program: "npm",
+        package: "npm",
+        purpose: "installs the browser's libraries",
+    },
+    Peer {
         program: "tcpdump",
         package: "tcpdump",
         purpose: "loopback captures",
@@ -57,21 +82,48 @@ pub(crate) const PEERS: &[Peer] = &[
     },
 ];
 
+impl Peer {
+    fn is_there(&self) -> bool {
+        if self.program.contains('/') {
+            return library(self.program);
+        }
+        shell::find(self.program).is_some()
+    }
+}
+
+/// Whether a file is below `/usr/lib`, or the folder there of this kind of processor.
+fn library(file: &str) -> bool {
+    let within = std::fs::read_dir("/usr/lib").into_iter().flatten();
+    within
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .chain([Path::new("/usr/lib").to_owned()])
+        .any(|folder| folder.join(file).is_file())
+}
+
 /// Installs what is missing, or only reports it.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if !options.check && !missing().is_empty() {
         install()?;
     }
+    if !options.check {
+        install_libraries()?;
+    }
     for peer in PEERS {
-        let version =
-            shell::find(peer.program).map_or("MISSING".to_owned(), |_| version(peer.package));
+        let version = if peer.is_there() {
+            version(peer.package)
+        } else {
+            "MISSING".to_owned()
+        };
         println!(
-            "{:<10} {:<34} {:<14} {}",
+            "{:<29} {:<34} {:<27} {}",
             peer.program, version, peer.package, peer.purpose
         );
     }
     let missing = missing();
     if missing.is_empty() {
+        if !has_libraries() {
+            bail!("the browser's libraries are missing: run `cargo xtask peers`");
+        }
         println!("\ncargo xtask peers: all {} are there", PEERS.len());
         return Ok(());
     }
@@ -80,10 +132,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// The peers that are not on this machine.
 pub(crate) fn missing() -> Vec<&'static Peer> {
-    PEERS
-        .iter()
-        .filter(|peer| shell::find(peer.program).is_none())
-        .collect()
+    PEERS.iter().filter(|peer| !peer.is_there()).collect()
 }
 
 /// The programs' names in one line.
@@ -137,6 +186,62 @@ pub(crate) fn install() -> Result<()> {
     let mut arguments = vec!["install", "-y", "-q", "--no-install-recommends"];
     arguments.extend(missing.iter().map(|peer| peer.package));
     apt(&arguments)
+}
+
+/// Where the browser's libraries live: outside of what is kept.
+const LIBRARIES: &str = ".peers/browser";
+
+/// What the browser tests load, as `tests/browser/package.json` names it.
+fn has_libraries() -> bool {
+    let folder = shell::root().join(LIBRARIES);
+    let named = |file: &Path| std::fs::read(file).ok();
+    let wanted = named(&shell::root().join("tests/browser/package.json"));
+    folder.join("node_modules/playwright-core").is_dir()
+        && wanted.is_some()
+        && named(&folder.join("package.json")) == wanted
+}
+
+/// Installs the browser's libraries by npm, when they are missing or others are named by now.
+pub(crate) fn install_libraries() -> Result<()> {
+    let Some(npm) = shell::find("npm").filter(|_| !has_libraries()) else {
+        return Ok(());
+    };
+    let folder = shell::root().join(LIBRARIES);
+    std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    shell::run(
+        Command::new(npm)
+            .current_dir(&folder)
+            // Copied only once all is there, so that a broken installation is not taken for a whole one.
+            .args([
+                "install",
+                "--no-audit",
+                "--no-fund",
+                "--no-save",
+                "--silent",
+            ])
+            .args(dependencies()?),
+    )?;
+    std::fs::copy(
+        shell::root().join("tests/browser/package.json"),
+        folder.join("package.json"),
+    )
+    .context("copy package.json")?;
+    Ok(())
+}
+
+/// `name@version` of each dependency in `tests/browser/package.json`.
+fn dependencies() -> Result<Vec<String>> {
+    let file = shell::root().join("tests/browser/package.json");
+    let text =
+        std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+    let package: serde_json::Value = serde_json::from_str(&text)?;
+    let named = package["dependencies"]
+        .as_object()
+        .context("package.json has no dependencies")?;
+    Ok(named
+        .iter()
+        .map(|(name, version)| format!("{name}@{}", version.as_str().unwrap_or("latest")))
+        .collect())
 }
 
 fn version(package: &str) -> String {

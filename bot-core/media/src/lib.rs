@@ -14,6 +14,7 @@ use std::time::{Instant, SystemTime};
 pub mod analysis;
 pub mod codec;
 pub mod conceal;
+pub mod convert;
 pub mod dtmf;
 pub mod frame;
 pub mod jitter;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use callbot_media::Now;
 use callbot_media::player::{Playback, Prompt, Repeat};
-use callbot_media::session::{Command, MediaSession, SessionConfig};
+use callbot_media::session::{Command, MediaSession, SessionConfig, TransmitMemory};
 use callbot_media::tone::Tone;
 use session_support::{B, address, after, agreed, rtp, send_digits, start};
 
@@ -146,4 +146,39 @@ fn figures() {
         let heap = used.bytes_current;
         println!("{name}: {each} ns, {heap} bytes of heap ({sent} bytes sent)");
     }
+}
+
+/// What a packet costs when its session's memory was used by nobody for 20 ms: many sessions in turns, as a host serves
+/// them. Prints the figure like the one above.
+#[test]
+#[ignore = "a measurement, for a machine that does nothing else"]
+#[allow(clippy::disallowed_methods)] // A measurement has to look at the clock.
+fn figures_of_many_sessions() {
+    const SESSIONS: usize = 2_000;
+    const ROUNDS: usize = 200;
+    let packets: Vec<Vec<u8>> = (0..ROUNDS as u16).map(audio).collect();
+    let mut now = start();
+    let mut sessions: Vec<Box<MediaSession>> = (0..SESSIONS)
+        .map(|_| Box::new(session(now, vec![Command::Reflect(true)])))
+        .collect();
+    let mut memory = TransmitMemory::new();
+    let mut spent = Duration::ZERO;
+    let mut sent = 0;
+    for packet in &packets {
+        let begun = Instant::now();
+        for session in &mut sessions {
+            session.swap_transmit_memory(&mut memory);
+            session.receive_rtp(now, now.instant, address(B), packet);
+            while let Some(transmit) = session.poll_transmit() {
+                sent += transmit.payload.len();
+            }
+            while session.poll_event().is_some() {}
+            assert!(session.passes_packets() && !session.needs_tick());
+            session.swap_transmit_memory(&mut memory);
+        }
+        spent += begun.elapsed();
+        now = after(now, 20);
+    }
+    let each = spent.as_nanos() / (SESSIONS * ROUNDS) as u128;
+    println!("reflected packet, {SESSIONS} sessions in turns: {each} ns ({sent} bytes sent)");
 }

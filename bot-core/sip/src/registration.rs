@@ -89,6 +89,7 @@ impl Registered {
             call_id: Bytes::from(core.ids.call_id()),
             local: with_tag(format!("<{aor}>").as_bytes(), &tag),
             contact: contact_value(
+                core,
                 user,
                 target.advertised,
                 target.protocol,

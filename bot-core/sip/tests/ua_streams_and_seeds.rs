@@ -227,6 +227,28 @@ fn secure_uris_make_secure_contacts() {
 }
 
 #[test]
+fn a_websocket_client_is_a_name_that_is_no_address_and_is_reached_by_its_connection() {
+    let mut world = World::pair(9);
+    let mut invite = world.invite_over(0, 1, Protocol::Ws);
+    invite.target.advertised.set_port(0);
+    let (_, callee) = world.call_with(0, 1, invite);
+    let (request, _) = world.last_sent("INVITE");
+    let via = request.headers.via().unwrap();
+    let host = via.host.as_str();
+    assert!(host.ends_with(".invalid") && host.len() > 12 && via.port.is_none());
+    let contact = format!("<sip:caller@{host};transport=ws>");
+    assert_eq!(
+        request.headers.get(&HeaderName::Contact),
+        Some(contact.as_str())
+    );
+    let now = world.now;
+    world.ua(1).bye(now, callee, Vec::new()).unwrap();
+    let (bye, _) = world.last_sent("BYE");
+    assert_eq!(bye.uri.host(), host);
+    assert!(matches!(world.wait_ended(0), EndCause::Bye { .. }));
+}
+
+#[test]
 fn an_ipv6_call() {
     let mut world = World::new(7);
     world.add("[2001:db8::1]:5060", Config::default());

@@ -221,6 +221,18 @@ impl Call {
         Ok(())
     }
 
+    /// Hangs up with a reason (RFC 3326), such as `Q.850;cause=17` or what
+    /// [`HangupCause::reason_header`] gives of another call, and waits until
+    /// the far end knows.
+    ///
+    /// # Errors
+    /// None today; the result lets a bot end with it.
+    pub async fn hangup_because(&self, reason: impl Into<String>) -> Result<()> {
+        self.shared.finish_because(reason.into());
+        self.shared.ended().await;
+        Ok(())
+    }
+
     /// Waits for the end of the call. Cancel safe.
     pub async fn ended(&self) -> HangupCause {
         self.shared.ended().await

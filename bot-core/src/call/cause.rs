@@ -92,6 +92,8 @@ pub struct HangupCause {
     pub(crate) by: Party,
     pub(crate) status: Option<u16>,
     pub(crate) text: String,
+    /// The far end's Reason header, as it came.
+    pub(crate) reason: Option<String>,
 }
 
 impl HangupCause {
@@ -101,6 +103,7 @@ impl HangupCause {
             by,
             status: None,
             text: text.into(),
+            reason: None,
         }
     }
 
@@ -110,6 +113,21 @@ impl HangupCause {
             by,
             status: Some(status),
             text: reason.into(),
+            reason: None,
+        }
+    }
+
+    pub(crate) fn with_reason(mut self, reason: Option<String>) -> Self {
+        self.reason = reason;
+        self
+    }
+
+    /// The cause as the value of a Reason header (RFC 3326), to be passed on to
+    /// another call: the far end's own where it gave one, else that of Q.850.
+    pub fn reason_header(&self) -> String {
+        match &self.reason {
+            Some(reason) => reason.clone(),
+            None => format!("Q.850;cause={}", self.cause.q850()),
         }
     }
 

@@ -18,7 +18,7 @@ use crate::sound::Sound;
 /// Dropping it refuses the call with 480.
 #[derive(Debug)]
 pub struct EarlyCall {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     guard: Arc<Guard>,
 }
 
@@ -55,6 +55,34 @@ impl EarlyCall {
     /// Answers the call; resolves when the answer is acknowledged.
     pub fn answer(self) -> Answer {
         Answer::new(self.shared, self.guard)
+    }
+
+    /// The events from now on.
+    pub fn events(&self) -> tokio::sync::broadcast::Receiver<super::CallEvent> {
+        self.shared.events()
+    }
+
+    /// Watches the call without holding it.
+    pub fn monitor(&self) -> super::CallMonitor {
+        super::CallMonitor::new(self.shared.clone())
+    }
+
+    /// Resolves when the caller gives up before the answer. Cancel safe.
+    pub async fn cancelled(&self) -> super::HangupCause {
+        self.shared.ended().await
+    }
+
+    /// Refuses the call after all, with a reason phrase and headers.
+    ///
+    /// # Errors
+    /// As [`IncomingCall::reject_with_headers`](super::IncomingCall::reject_with_headers).
+    pub async fn reject_with_headers(
+        self,
+        status: u16,
+        reason: Option<&str>,
+        headers: Vec<(String, String)>,
+    ) -> Result<()> {
+        incoming::reject(&self.shared, status, reason.map(str::to_owned), headers).await
     }
 
     /// Refuses the call after all, with a status from 400 to 699.

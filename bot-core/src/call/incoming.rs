@@ -87,6 +87,20 @@ impl IncomingCall {
         reject(&self.shared, status, Some(reason.to_owned()), Vec::new()).await
     }
 
+    /// Refuses the call with a reason phrase and headers, such as Reason
+    /// (RFC 3326) or Retry-After.
+    ///
+    /// # Errors
+    /// As [`IncomingCall::reject`].
+    pub async fn reject_with_headers(
+        self,
+        status: u16,
+        reason: Option<&str>,
+        headers: Vec<(String, String)>,
+    ) -> Result<()> {
+        reject(&self.shared, status, reason.map(str::to_owned), headers).await
+    }
+
     /// Sends the caller elsewhere (302 Moved Temporarily with this Contact).
     ///
     /// # Errors

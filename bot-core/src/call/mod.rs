@@ -8,6 +8,7 @@
 
 mod active;
 mod audio;
+mod bridge;
 mod cause;
 mod dtmf;
 mod early;
@@ -23,6 +24,7 @@ mod shared;
 
 pub use active::Call;
 pub use audio::{AudioIn, AudioOut};
+pub use bridge::{Bridge, BridgeEnd, BridgeSide, Bridgeable, bridge};
 pub use cause::{Cause, HangupCause, Party};
 pub use dtmf::{DtmfMethod, SendDtmf};
 pub use early::EarlyCall;

@@ -25,6 +25,7 @@ pub(crate) struct DialRequest {
     pub(crate) proxy: Option<String>,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) follow_redirects: bool,
+    pub(crate) max_forwards: Option<u8>,
 }
 
 /// A call about to be placed; await it for the answered [`Call`], or
@@ -95,6 +96,13 @@ impl Dial {
         self
     }
 
+    /// How many hops the INVITE may take, 70 by default. Who passes a call on
+    /// gives one less than came, so that a loop ends (RFC 3261 8.1.1.6).
+    pub fn max_forwards(mut self, hops: u8) -> Self {
+        self.request.max_forwards = Some(hops);
+        self
+    }
+
     /// Gives up when there is no answer in this time from the INVITE on; for as long as it rings
     /// (3 minutes at most) by default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -133,7 +141,7 @@ impl IntoFuture for Dial {
 /// up (CANCEL).
 #[derive(Debug)]
 pub struct OutgoingCall {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     guard: Arc<Guard>,
     /// When to give up, and after how long that is.
     give_up: Option<(Instant, Duration)>,
@@ -199,6 +207,33 @@ impl OutgoingCall {
             },
         }
         Ok(Call::new(self.shared, self.guard))
+    }
+
+    /// Whether the far end has agreed on media already: then what it says
+    /// before the answer can be heard.
+    pub fn has_early_media(&self) -> bool {
+        let state = self.shared.lock();
+        let current = state.negotiation.as_ref().and_then(|n| n.current());
+        current.is_some()
+    }
+
+    /// The newest provisional status, 101 to 199; `None` before the first and
+    /// once the call is decided.
+    pub fn progress(&self) -> Option<u16> {
+        match *self.shared.phase().borrow() {
+            Phase::Ringing(status) => Some(status),
+            _ => None,
+        }
+    }
+
+    /// Waits until the call is answered, refused or given up;
+    /// [`answered`](OutgoingCall::answered) then says which. Cancel safe.
+    pub async fn decided(&self) {
+        let mut phase = self.shared.phase();
+        // The call itself is the sender, so this cannot fail.
+        let _ = phase
+            .wait_for(|phase| matches!(phase, Phase::Established | Phase::Ended(_)))
+            .await;
     }
 
     /// Records from now on, early media included.

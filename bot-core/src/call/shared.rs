@@ -80,6 +80,8 @@ pub(crate) struct State {
     /// The files recorded to, and whether each is whole.
     pub(crate) recordings: Vec<(PathBuf, bool)>,
     pub(crate) all_digits: String,
+    /// The call is in a bridge.
+    pub(crate) bridged: bool,
     hanging_up: bool,
 }
 
@@ -123,6 +125,7 @@ impl Shared {
                 media_closing: false,
                 recordings: Vec::new(),
                 all_digits: String::new(),
+                bridged: false,
                 hanging_up: false,
             }),
             changed: Notify::new(),
@@ -177,6 +180,16 @@ impl Shared {
                 "the call has no media: answer it first, or use progress() for early media",
             ),
         }
+    }
+
+    /// Ends the call if it still stands, and says why in a BYE.
+    pub(crate) fn finish_because(&self, reason: String) {
+        if matches!(*self.phase.borrow(), Phase::Established) {
+            let first = !std::mem::replace(&mut self.lock().hanging_up, true);
+            let told = first && self.act(Act::HangupBecause { reason }).is_ok();
+            self.lock().hanging_up = told || !first;
+        }
+        self.finish();
     }
 
     /// Ends the call if it still stands: CANCEL, 480 or BYE, as its state asks.
@@ -623,6 +636,14 @@ impl Shared {
                 }
             }
             MediaEvent::DigitsUnsupported { id } => drop(self.lock().sent_digits.remove(&id)),
+            MediaEvent::InfoDigit { digit, duration_ms } => {
+                let duration = Duration::from_millis(u64::from(duration_ms));
+                let body = dtmf::info::write_relay(digit, duration);
+                let _ = self.act(Act::Info {
+                    content_type: dtmf::info::DTMF_RELAY.to_owned(),
+                    body: body.into(),
+                });
+            }
             MediaEvent::FirstRtp { .. } => self.emit(CallEvent::MediaStarted),
             MediaEvent::RtpTimeout { text } => {
                 tracing::warn!(call_id = self.info.call_id(), "{text}");

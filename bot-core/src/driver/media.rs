@@ -7,6 +7,9 @@
 //!
 //! The same sweep runs on operating-system threads over sockets, and as a task
 //! over the in-memory network, where a test may have paused the clock.
+//! Bridged sessions are served in pairs (`pair`).
+
+mod pair;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,9 +18,12 @@ use std::time::{Duration, Instant};
 
 use callbot_media::Now;
 use callbot_media::sdp::Negotiated;
-use callbot_media::session::{Channel, Command, MediaEvent, MediaSession, Statistics};
+use callbot_media::session::{
+    Channel, Command, MediaEvent, MediaSession, Statistics, TransmitMemory,
+};
 use tokio::sync::{mpsc, oneshot};
 
+use self::pair::Pairs;
 use super::clock::Clock;
 use super::socket::{MediaSocket, ReceiveBuffer};
 
@@ -32,6 +38,10 @@ const GIVE_UP: u32 = 40;
 /// Datagrams read of one socket in one slice, so that a flood on one call
 /// cannot starve the others.
 const BURST: usize = 64;
+/// Frames from one look at a session's RTCP to the next: 100 ms.
+const RTCP_FRAMES: u64 = 5;
+/// The same where packets only pass: 400 ms, of the 5 s between two reports.
+const RTCP_FRAMES_PASSING: u64 = 20;
 /// Slices for which a passing session rests after a packet: its next one is
 /// four slices away.
 const REST: u8 = 2;
@@ -40,6 +50,8 @@ const REST: u8 = 2;
 #[derive(Clone)]
 pub(crate) struct MediaHost {
     workers: Arc<[Worker]>,
+    /// Its time is that of the in-memory network.
+    in_memory: bool,
 }
 
 struct Worker {
@@ -51,6 +63,7 @@ struct Worker {
 pub(crate) struct MediaHandle {
     id: u64,
     queue: mpsc::Sender<ToSweep>,
+    in_memory: bool,
 }
 
 /// A session with its sockets and the place its events go to.
@@ -73,6 +86,15 @@ enum ToSweep {
     Command(u64, Command),
     Statistics(u64, oneshot::Sender<Statistics>),
     Close(u64),
+    /// Bridge two sessions of this worker, or end that.
+    Join(u64, u64),
+    Part(u64, u64),
+    /// A session is on its way to this worker.
+    Expect(u64),
+    /// Give a session to another worker.
+    Move(u64, mpsc::Sender<ToSweep>),
+    /// The session that was expected; `None` when it was closed before.
+    Arrive(u64, Option<Box<Slot>>),
 }
 
 /// The media host takes no more commands: it is overloaded, or gone.
@@ -96,6 +118,7 @@ impl MediaHost {
         }
         Ok(Self {
             workers: workers.into(),
+            in_memory: false,
         })
     }
 
@@ -108,6 +131,7 @@ impl MediaHost {
         tokio::spawn(run_task(Sweep::new(load.clone()), commands, clock));
         Self {
             workers: [Worker { queue, load }].into(),
+            in_memory: true,
         }
     }
 
@@ -128,6 +152,7 @@ impl MediaHost {
         Ok(MediaHandle {
             id,
             queue: worker.queue.clone(),
+            in_memory: self.in_memory,
         })
     }
 }
@@ -172,7 +197,7 @@ impl Drop for MediaHandle {
 
 fn run_thread(mut sweep: Sweep, mut commands: mpsc::Receiver<ToSweep>, clock: &Clock) {
     loop {
-        if sweep.legs.is_empty() {
+        if sweep.is_idle() {
             // With nothing to serve the thread sleeps until it is given something.
             let Some(first) = commands.blocking_recv() else {
                 return;
@@ -184,7 +209,7 @@ fn run_thread(mut sweep: Sweep, mut commands: mpsc::Receiver<ToSweep>, clock: &C
             match commands.try_recv() {
                 Ok(message) => sweep.take(message, clock.now()),
                 Err(mpsc::error::TryRecvError::Empty) => break,
-                Err(mpsc::error::TryRecvError::Disconnected) if sweep.legs.is_empty() => return,
+                Err(mpsc::error::TryRecvError::Disconnected) if sweep.is_idle() => return,
                 Err(mpsc::error::TryRecvError::Disconnected) => break,
             }
         }
@@ -200,7 +225,7 @@ fn run_thread(mut sweep: Sweep, mut commands: mpsc::Receiver<ToSweep>, clock: &C
 
 async fn run_task(mut sweep: Sweep, mut commands: mpsc::Receiver<ToSweep>, clock: Clock) {
     loop {
-        if sweep.legs.is_empty() {
+        if sweep.is_idle() {
             let Some(first) = commands.recv().await else {
                 return;
             };
@@ -226,10 +251,14 @@ struct Sweep {
     index: HashMap<u64, usize>,
     /// How many sessions each phase has.
     phases: [usize; PHASES as usize],
+    /// The bridged sessions; they stand in no other list.
+    pairs: Pairs,
     start: Instant,
     next_slice: u64,
     load: Arc<AtomicUsize>,
     buffer: ReceiveBuffer,
+    /// Lent to each session in its turn: see [`Slot::serve`].
+    memory: TransmitMemory,
 }
 
 struct Slot {
@@ -239,7 +268,7 @@ struct Slot {
     /// that a slice does not touch sessions that it has no work for.
     passing: bool,
     /// The session makes or hears audio, and so ticks each frame; one that
-    /// only passes packets ticks with its RTCP, each 100 ms.
+    /// only passes packets ticks with its RTCP, each 400 ms.
     ticking: bool,
     /// Slices for which a passing session's socket is left alone.
     rest: u8,
@@ -254,10 +283,12 @@ impl Sweep {
             legs: Vec::new(),
             index: HashMap::new(),
             phases: [0; PHASES as usize],
+            pairs: Pairs::default(),
             start: Instant::now(),
             next_slice: 0,
             load,
             buffer: ReceiveBuffer::new(),
+            memory: TransmitMemory::new(),
         }
     }
 
@@ -272,7 +303,7 @@ impl Sweep {
 
     /// When there is work again: the next slice that serves any session.
     fn next_deadline(&self) -> Instant {
-        let passing = self.legs.iter().any(|slot| slot.passing);
+        let passing = self.legs.iter().any(|slot| slot.passing) || self.pairs.passing();
         let idle = if passing {
             0
         } else {
@@ -284,58 +315,91 @@ impl Sweep {
     }
 
     fn take(&mut self, message: ToSweep, now: Now) {
+        let Some(message) = self.pairs.keep(message) else {
+            return;
+        };
         match message {
-            ToSweep::Add(id, leg) => {
-                let phase = self.lightest_phase();
-                self.phases[phase as usize] += 1;
-                self.index.insert(id, self.legs.len());
-                self.legs.push(Slot {
-                    id,
-                    phase,
-                    passing: false,
-                    ticking: true,
-                    rest: 0,
-                    was_empty: false,
-                    leg,
-                });
-            }
+            ToSweep::Add(id, leg) => self.insert(Slot {
+                id,
+                phase: 0,
+                passing: false,
+                ticking: true,
+                rest: 0,
+                was_empty: false,
+                leg,
+            }),
             ToSweep::Close(id) => {
-                if let Some(index) = self.index.remove(&id) {
-                    let mut slot = self.legs.swap_remove(index);
-                    if let Some(moved) = self.legs.get(index) {
-                        self.index.insert(moved.id, index);
-                    }
-                    self.phases[slot.phase as usize] -= 1;
-                    slot.leg.session.command(now, Command::Close);
-                    slot.flush();
+                self.part(id);
+                if let Some(mut slot) = self.remove(id) {
+                    slot.serve(&mut self.memory, |slot| {
+                        slot.leg.session.command(now, Command::Close);
+                        slot.flush();
+                    });
                     let statistics = slot.leg.session.statistics();
                     (slot.leg.events)(FromSweep::Closed(Box::new(statistics)));
                     self.load.fetch_sub(1, Ordering::Relaxed);
                 }
             }
             ToSweep::Apply(id, negotiated) => {
-                if let Some(slot) = self.find(id) {
+                self.serve(id, |slot| {
                     slot.leg.session.apply(now, &negotiated);
                     slot.flush();
-                }
+                });
+                self.pairs.settle(id);
             }
             ToSweep::Command(id, command) => {
-                if let Some(slot) = self.find(id) {
+                self.serve(id, |slot| {
                     slot.leg.session.command(now, command);
                     slot.flush();
-                }
+                });
+                self.pairs.settle(id);
             }
             ToSweep::Statistics(id, reply) => {
                 if let Some(slot) = self.find(id) {
                     let _ = reply.send(slot.leg.session.statistics());
                 }
             }
+            pairing => self.take_pairing(pairing, now),
         }
     }
 
+    /// Adds a session to those that are served one by one.
+    fn insert(&mut self, mut slot: Slot) {
+        slot.phase = self.lightest_phase();
+        self.phases[slot.phase as usize] += 1;
+        self.index.insert(slot.id, self.legs.len());
+        self.legs.push(slot);
+    }
+
+    /// Takes a session out of those.
+    fn remove(&mut self, id: u64) -> Option<Slot> {
+        let index = self.index.remove(&id)?;
+        let slot = self.legs.swap_remove(index);
+        if let Some(moved) = self.legs.get(index) {
+            self.index.insert(moved.id, index);
+        }
+        self.phases[slot.phase as usize] -= 1;
+        Some(slot)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.legs.is_empty() && self.pairs.is_idle()
+    }
+
     fn find(&mut self, id: u64) -> Option<&mut Slot> {
-        let index = *self.index.get(&id)?;
-        self.legs.get_mut(index)
+        match self.index.get(&id) {
+            Some(index) => self.legs.get_mut(*index),
+            None => self.pairs.find(id),
+        }
+    }
+
+    /// Does `work` with a session, wherever it stands.
+    fn serve(&mut self, id: u64, work: impl FnOnce(&mut Slot)) {
+        let mut memory = std::mem::take(&mut self.memory);
+        if let Some(slot) = self.find(id) {
+            slot.serve(&mut memory, work);
+        }
+        self.memory = memory;
     }
 
     fn lightest_phase(&self) -> u64 {
@@ -358,30 +422,34 @@ impl Sweep {
             );
             self.next_slice += missed;
         }
+        self.pairs.send_outbound();
         while self.deadline(self.next_slice) <= now.instant {
             let phase = self.next_slice % PHASES;
-            let rtcp = (self.next_slice / PHASES).is_multiple_of(5);
-            let buffer = &mut self.buffer;
+            let frame = self.next_slice / PHASES;
+            let (buffer, memory) = (&mut self.buffer, &mut self.memory);
             for slot in &mut self.legs {
-                if slot.phase == phase {
-                    let found = if slot.passing {
-                        slot.pass(now, buffer)
-                    } else {
-                        slot.drain(Channel::Rtp, now, buffer, BURST) > 0
-                    };
-                    if rtcp {
+                let turn = slot.phase == phase;
+                let looks = if slot.passing { slot.awake() } else { turn };
+                let reports = turn && slot.reports(frame);
+                if !looks && !reports && !(turn && slot.ticking) {
+                    continue;
+                }
+                slot.serve(memory, |slot| {
+                    let found = looks && slot.drain_rtp(now, buffer) > 0;
+                    if reports {
                         slot.drain(Channel::Rtcp, now, buffer, BURST);
                     }
-                    if rtcp || slot.ticking {
+                    let ticks = reports || (turn && slot.ticking);
+                    if ticks {
                         slot.leg.session.tick(now);
-                        slot.flush();
-                    } else if found {
+                    }
+                    if ticks || found {
                         slot.flush();
                     }
-                } else if slot.passing && slot.pass(now, buffer) {
-                    slot.flush();
-                }
+                });
             }
+            let rtcp = frame.is_multiple_of(RTCP_FRAMES);
+            self.pairs.serve(phase, rtcp, now, &mut self.buffer);
             self.next_slice += 1;
             now = clock.now();
         }
@@ -389,21 +457,46 @@ impl Sweep {
 }
 
 impl Slot {
-    /// Looks for packets of a session that passes them through, and at an even
-    /// stream no oftener than it must: a look at an empty socket costs half of
-    /// what a packet does. After a packet two slices rest; a socket that was
-    /// empty in the slice before is read once, and not until it is empty again.
-    /// Whatever queues up meanwhile is found, and read whole, at the next look.
-    fn pass(&mut self, now: Now, buffer: &mut ReceiveBuffer) -> bool {
-        if self.rest > 0 {
-            self.rest -= 1;
-            return false;
+    /// Does `work` with the host's memory for what it sends.
+    fn serve(&mut self, memory: &mut TransmitMemory, work: impl FnOnce(&mut Self)) {
+        self.leg.session.swap_transmit_memory(memory);
+        work(self);
+        self.leg.session.swap_transmit_memory(memory);
+    }
+
+    /// Whether a passing session's socket is looked at in this slice. At an
+    /// even stream that is no oftener than it must be: a look at an empty
+    /// socket costs half of what a packet does, so that two slices rest after
+    /// each packet.
+    fn awake(&mut self) -> bool {
+        let awake = self.rest == 0;
+        self.rest = self.rest.saturating_sub(1);
+        awake
+    }
+
+    /// Whether RTCP is read and written in this frame. Sessions that only pass
+    /// packets need nothing else of it, and take turns at it.
+    fn reports(&self, frame: u64) -> bool {
+        if self.ticking {
+            frame.is_multiple_of(RTCP_FRAMES)
+        } else {
+            (frame + self.id).is_multiple_of(RTCP_FRAMES_PASSING)
+        }
+    }
+
+    /// Gives the session the RTP that waits, and says how much there was. Of a
+    /// passing session's socket that was empty in the slice before, one is
+    /// read, and not until it is empty again; whatever queues up meanwhile is
+    /// found, and read whole, at the next look.
+    fn drain_rtp(&mut self, now: Now, buffer: &mut ReceiveBuffer) -> usize {
+        if !self.passing {
+            return self.drain(Channel::Rtp, now, buffer, BURST);
         }
         let most = if self.was_empty { 1 } else { BURST };
         let found = self.drain(Channel::Rtp, now, buffer, most);
         self.rest = if found == 1 { REST } else { 0 };
         self.was_empty = found < most;
-        found > 0
+        found
     }
 
     /// Gives the session what its socket holds, up to `most` datagrams, and
@@ -441,11 +534,17 @@ impl Slot {
         found
     }
 
-    fn flush(&mut self) {
+    /// Sends what the session owes.
+    fn send(&mut self) {
         let leg = &mut *self.leg;
         while let Some(out) = leg.session.poll_transmit() {
             leg.socket.send(out.channel, out.destination, out.payload);
         }
+    }
+
+    fn flush(&mut self) {
+        self.send();
+        let leg = &mut *self.leg;
         while let Some(event) = leg.session.poll_event() {
             (leg.events)(FromSweep::Event(event));
         }

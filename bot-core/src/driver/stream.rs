@@ -1,216 +1,240 @@
-//! SIP over TCP: connections in and out, framed by Content-Length (RFC 3261 18.3).
+//! SIP over connections: accepted and opened, as TCP, TLS, WS or WSS.
 //!
-//! Each connection is a flow with a number. It has a task that reads and a
-//! task that writes; what waits to be written is bounded by bytes, and a
-//! connection that passes the bound is closed as a transport error.
+//! Each connection is a flow with a number and a task. The task brings the
+//! connection to where it carries SIP ([`super::tls`], [`super::websocket`]),
+//! tells the user agent, and carries messages until it ends.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use callbot_sip::ua::FlowId;
-use callbot_sip::wire::{Decoded, StreamDecoder};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use callbot_sip::ua::{FlowId, PeerHost, Protocol};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio_rustls::TlsStream;
 
-use crate::signalling::sip::Inbound;
+use super::connection::{Connection, Counters, Link, Links, Waiting, next_flow, queue};
+use super::tls::HANDSHAKE;
+use super::{bytes_link, websocket};
 
-/// Bytes that may wait on one connection.
-const WAITING_BYTES: usize = 256 * 1024;
 /// Time for a connection to come about: half of Timer B, so that the caller
 /// hears of it well before the transaction gives up by itself.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Connections that one listener holds at once.
 const CONNECTIONS: usize = 10_000;
 
-/// The writing side of a connection.
-#[derive(Clone)]
-pub(crate) struct Connection {
-    queue: mpsc::UnboundedSender<Bytes>,
-    waiting: Arc<AtomicUsize>,
+/// A connection that carries SIP.
+enum Carrier {
+    Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    Ws(Box<websocket::Socket<TcpStream>>),
+    Wss(Box<websocket::Socket<TlsStream<TcpStream>>>),
 }
 
-impl Connection {
-    /// Queues `payload`; false when the connection is closed or its queue is full.
-    pub(crate) fn send(&self, payload: Bytes) -> bool {
-        let len = payload.len();
-        if self.waiting.fetch_add(len, Ordering::Relaxed) + len > WAITING_BYTES {
-            return false;
-        }
-        self.queue.send(payload).is_ok()
-    }
-}
-
-fn next_flow() -> FlowId {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    FlowId(NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-/// Accepts connections until `inbound` closes.
-pub(crate) async fn accept(listener: TcpListener, index: usize, inbound: mpsc::Sender<Inbound>) {
+/// Accepts connections until the user agent is gone.
+pub(crate) async fn accept(
+    listener: TcpListener,
+    protocol: Protocol,
+    index: usize,
+    links: Arc<Links>,
+) {
     let live = Arc::new(AtomicUsize::new(0));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = inbound.closed() => return,
+            () = links.inbound.closed() => return,
         };
         let (stream, remote) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, most likely: give calls time to end.
-                tracing::warn!(%error, "no TCP connection accepted");
+                tracing::warn!(%error, "no {protocol} connection accepted");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
         if live.load(Ordering::Relaxed) >= CONNECTIONS {
-            tracing::warn!(%remote, "too many TCP connections: this one is closed");
+            Counters::add(&links.counters.full);
+            tracing::warn!(%remote, "too many {protocol} connections: this one is closed");
             continue;
         }
+        Counters::add(&links.counters.accepted);
         live.fetch_add(1, Ordering::Relaxed);
-        let live = live.clone();
-        let flow = next_flow();
-        let (connection, waiting) = queue();
-        let opened = Inbound::Opened {
-            flow,
-            listener: Some(index),
-            local: stream.local_addr().unwrap_or(remote),
-            remote,
-            connection: connection.clone(),
-        };
-        if inbound.send(opened).await.is_err() {
-            return;
-        }
-        let inbound = inbound.clone();
+        let (live, links) = (live.clone(), links.clone());
         tokio::spawn(async move {
-            serve(stream, flow, connection, waiting, inbound).await;
+            incoming(stream, protocol, remote, index, links).await;
             live.fetch_sub(1, Ordering::Relaxed);
         });
     }
 }
 
-/// Opens a connection to `remote`. The returned queue takes messages at once;
-/// what becomes of the connection is told by [`Inbound::Opened`] and [`Inbound::Closed`].
-pub(crate) fn connect(remote: SocketAddr, inbound: mpsc::Sender<Inbound>) -> (FlowId, Connection) {
+async fn incoming(
+    stream: TcpStream,
+    protocol: Protocol,
+    remote: SocketAddr,
+    index: usize,
+    links: Arc<Links>,
+) {
+    let _ = stream.set_nodelay(true);
+    let local = stream.local_addr().unwrap_or(remote);
+    let Some(carrier) = admit(stream, protocol, remote, &links).await else {
+        return;
+    };
+    let (connection, waiting) = queue();
+    let link = Link {
+        flow: next_flow(),
+        protocol,
+        remote,
+        ours: false,
+        connection,
+        links,
+    };
+    if link.opened(Some(index), local).await {
+        serve(carrier, link, waiting).await;
+    }
+}
+
+/// Brings an accepted connection to where it carries SIP; `None` when it does not.
+async fn admit(
+    stream: TcpStream,
+    protocol: Protocol,
+    remote: SocketAddr,
+    links: &Links,
+) -> Option<Carrier> {
+    if protocol == Protocol::Tcp {
+        return Some(Carrier::Tcp(stream));
+    }
+    let (pass, crowded) = links.gate.enter();
+    if crowded {
+        Counters::add(&links.counters.crowded_out);
+    }
+    let shaken = async {
+        match protocol {
+            Protocol::Tls => links
+                .tls
+                .accept(stream)
+                .await
+                .map(|s| Some(Carrier::Tls(Box::new(s)))),
+            Protocol::Wss => {
+                let stream = links.tls.accept(stream).await?;
+                let socket = websocket::accept(stream, links).await?;
+                Ok(socket.map(|socket| Carrier::Wss(Box::new(socket))))
+            }
+            _ => {
+                let socket = websocket::accept(stream, links).await?;
+                Ok(socket.map(|socket| Carrier::Ws(Box::new(socket))))
+            }
+        }
+    };
+    let why = tokio::select! {
+        shaken = tokio::time::timeout(HANDSHAKE, shaken) => match shaken {
+            Ok(Ok(carrier)) => return carrier,
+            Ok(Err(why)) => why,
+            Err(_) => format!("no {protocol} handshake within {} s", HANDSHAKE.as_secs()),
+        },
+        // Counted when the newer one came.
+        () = pass.crowded_out() => {
+            tracing::debug!(%remote, %protocol, "half-open handshake dropped: too many newer ones");
+            return None;
+        }
+        () = links.inbound.closed() => return None,
+    };
+    Counters::add(&links.counters.failed);
+    tracing::info!(%remote, %protocol, why, "connection refused");
+    None
+}
+
+/// Opens a connection to `remote`, which must prove to be `host` where the
+/// protocol is secure. The returned queue takes messages at once; what becomes
+/// of the connection is told by [`Inbound::Opened`](crate::signalling::sip::Inbound::Opened)
+/// and [`Inbound::Closed`](crate::signalling::sip::Inbound::Closed).
+pub(crate) fn connect(
+    protocol: Protocol,
+    remote: SocketAddr,
+    host: PeerHost,
+    links: Arc<Links>,
+) -> (FlowId, Connection) {
     let flow = next_flow();
     let (connection, waiting) = queue();
-    let handle = connection.clone();
-    tokio::spawn(async move {
-        let failed = match tokio::time::timeout(CONNECT, TcpStream::connect(remote)).await {
-            Ok(Ok(stream)) => {
-                let opened = Inbound::Opened {
-                    flow,
-                    listener: None,
-                    local: stream.local_addr().unwrap_or(remote),
-                    remote,
-                    connection: connection.clone(),
-                };
-                if inbound.send(opened).await.is_ok() {
-                    serve(stream, flow, connection, waiting, inbound).await;
-                }
-                return;
-            }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no TCP connection within {} s", CONNECT.as_secs()),
-        };
-        let _ = inbound
-            .send(Inbound::Closed {
-                flow,
-                remote,
-                why: failed,
-            })
-            .await;
-    });
-    (flow, handle)
-}
-
-fn queue() -> (Connection, mpsc::UnboundedReceiver<Bytes>) {
-    // The channel is bounded by bytes, which `Connection::send` counts.
-    let (queue, waiting) = mpsc::unbounded_channel();
-    let connection = Connection {
-        queue,
-        waiting: Arc::new(AtomicUsize::new(0)),
+    let link = Link {
+        flow,
+        protocol,
+        remote,
+        ours: true,
+        connection: connection.clone(),
+        links,
     };
-    (connection, waiting)
+    tokio::spawn(async move {
+        match open(&link, &host).await {
+            Ok((local, carrier)) => {
+                Counters::add(&link.links.counters.opened);
+                if link.opened(None, local).await {
+                    serve(carrier, link, waiting).await;
+                }
+            }
+            Err(why) => {
+                Counters::add(&link.links.counters.failed);
+                link.closed(why).await;
+            }
+        }
+    });
+    (flow, connection)
 }
 
-async fn serve(
-    stream: TcpStream,
-    flow: FlowId,
-    connection: Connection,
-    waiting: mpsc::UnboundedReceiver<Bytes>,
-    inbound: mpsc::Sender<Inbound>,
-) {
-    let remote = match stream.peer_addr() {
-        Ok(remote) => remote,
-        Err(_) => return,
+async fn open(link: &Link, host: &PeerHost) -> Result<(SocketAddr, Carrier), String> {
+    let (protocol, remote, links) = (link.protocol, link.remote, &link.links);
+    let stream = match tokio::time::timeout(CONNECT, TcpStream::connect(remote)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(error.to_string()),
+        Err(_) => return Err(format!("no connection within {} s", CONNECT.as_secs())),
     };
     let _ = stream.set_nodelay(true);
-    let (reader, writer) = stream.into_split();
-    let counter = connection.waiting.clone();
-    let why = tokio::select! {
-        why = read(reader, flow, remote, &connection, &inbound) => why,
-        why = write(writer, waiting, counter) => why,
-        () = inbound.closed() => "the endpoint has closed".to_owned(),
-    };
-    let _ = inbound.send(Inbound::Closed { flow, remote, why }).await;
-}
-
-async fn read(
-    mut reader: OwnedReadHalf,
-    flow: FlowId,
-    remote: SocketAddr,
-    connection: &Connection,
-    inbound: &mpsc::Sender<Inbound>,
-) -> String {
-    let mut decoder = StreamDecoder::new();
-    let mut buffer = vec![0; 16 * 1024];
-    loop {
-        match reader.read(&mut buffer).await {
-            Ok(0) => return "the peer closed the connection".to_owned(),
-            Ok(len) => decoder.extend(&buffer[..len]),
-            Err(error) => return error.to_string(),
-        }
-        loop {
-            match decoder.next() {
-                Ok(None) => break,
-                Ok(Some(Decoded::Message(message))) => {
-                    if inbound
-                        .send(Inbound::Message { flow, message })
-                        .await
-                        .is_err()
-                    {
-                        return String::new();
-                    }
-                }
-                // RFC 5626 3.5.1: a double CRLF is a ping, a single one its answer.
-                Ok(Some(Decoded::KeepAlive)) => {
-                    connection.send(Bytes::from_static(b"\r\n"));
-                }
-                Ok(Some(Decoded::Pong)) => {}
-                Ok(Some(Decoded::Malformed(error))) => {
-                    tracing::debug!(%remote, %error, "malformed SIP message on a TCP connection");
-                }
-                Err(error) => return format!("not SIP any more: {error}"),
+    let local = stream.local_addr().unwrap_or(remote);
+    let name = host.to_string();
+    let shaken = async {
+        Ok::<_, String>(match protocol {
+            Protocol::Tls => Carrier::Tls(Box::new(links.tls.connect(&name, stream).await?)),
+            Protocol::Ws => Carrier::Ws(Box::new(
+                websocket::connect(stream, &name, remote.port(), links).await?,
+            )),
+            Protocol::Wss => {
+                let stream = links.tls.connect(&name, stream).await?;
+                Carrier::Wss(Box::new(
+                    websocket::connect(stream, &name, remote.port(), links).await?,
+                ))
             }
-        }
+            _ => Carrier::Tcp(stream),
+        })
+    };
+    match tokio::time::timeout(HANDSHAKE, shaken).await {
+        Ok(carrier) => Ok((local, carrier?)),
+        Err(_) => Err(format!(
+            "no {protocol} handshake within {} s",
+            HANDSHAKE.as_secs()
+        )),
     }
 }
 
-async fn write(
-    mut writer: OwnedWriteHalf,
-    mut waiting: mpsc::UnboundedReceiver<Bytes>,
-    counter: Arc<AtomicUsize>,
-) -> String {
-    while let Some(payload) = waiting.recv().await {
-        if let Err(error) = writer.write_all(&payload).await {
-            return error.to_string();
+async fn serve(carrier: Carrier, link: Link, waiting: Waiting) {
+    let broken = waiting.broken();
+    let carried = async {
+        match carrier {
+            Carrier::Tcp(stream) => {
+                let (reader, writer) = stream.into_split();
+                bytes_link::carry(reader, writer, &link, waiting).await
+            }
+            Carrier::Tls(stream) => {
+                let (reader, writer) = tokio::io::split(*stream);
+                bytes_link::carry(reader, writer, &link, waiting).await
+            }
+            Carrier::Ws(socket) => websocket::carry(*socket, &link, waiting).await,
+            Carrier::Wss(socket) => websocket::carry(*socket, &link, waiting).await,
         }
-        counter.fetch_sub(payload.len(), Ordering::Relaxed);
-    }
-    "no more to send".to_owned()
+    };
+    let why = tokio::select! {
+        why = carried => why,
+        () = broken.cancelled() => "the peer does not read: too much waits for it".to_owned(),
+        () = link.links.inbound.closed() => "the endpoint has closed".to_owned(),
+    };
+    link.closed(why).await;
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,13 +16,17 @@ use tokio_util::task::TaskTracker;
 use super::{Endpoint, EndpointShared};
 use crate::account::{Account, RegistrationStatus};
 use crate::call::negotiate::MediaOptions;
+use crate::driver::certificate::Identity;
 use crate::driver::clock::Clock;
+use crate::driver::connection::Links;
+use crate::driver::http::HttpPages;
 use crate::driver::limits;
 use crate::driver::media::MediaHost;
 use crate::driver::memory::{self, MemoryHost};
 use crate::driver::ports::RtpPorts;
+use crate::driver::tls::{self, Tls, Trust};
 use crate::error::StartError;
-use crate::signalling::sip::{self, Locator, Parts, Settings};
+use crate::signalling::sip::{self, Locator, Parts, Settings, Wanted};
 use crate::sound::SoundCache;
 use crate::trace::{Ladder, MessageObserver, SipMessage};
 
@@ -32,9 +37,15 @@ const ARRIVALS: usize = 1024;
 #[must_use = "nothing listens until start() is awaited"]
 pub struct EndpointBuilder {
     listen: Vec<String>,
+    listens: bool,
+    certificate: Option<(PathBuf, PathBuf)>,
+    trust: Trust,
+    websocket_path: String,
+    pages: Option<Arc<dyn HttpPages>>,
     advertise: Option<IpAddr>,
     rtp_ports: RangeInclusive<u16>,
     codecs: Vec<Codec>,
+    telephone_event: bool,
     accounts: Vec<Account>,
     max_calls: usize,
     media_threads: usize,
@@ -50,9 +61,15 @@ impl Default for EndpointBuilder {
     fn default() -> Self {
         Self {
             listen: Vec::new(),
+            listens: true,
+            certificate: None,
+            trust: Trust::default(),
+            websocket_path: "/".to_owned(),
+            pages: None,
             advertise: None,
             rtp_ports: 10_000..=20_000,
             codecs: vec![Codec::Pcmu, Codec::Pcma],
+            telephone_event: true,
             accounts: Vec::new(),
             max_calls: 5_000,
             media_threads: std::thread::available_parallelism().map_or(1, usize::from),
@@ -67,11 +84,53 @@ impl Default for EndpointBuilder {
 }
 
 impl EndpointBuilder {
-    /// Listens on `udp://ADDRESS:PORT` or `tcp://ADDRESS:PORT`; port 0 takes
-    /// any. May be given more than once. Without it the endpoint listens on
-    /// port 5060 of every IPv4 address, UDP and TCP.
+    /// Listens on `udp://ADDRESS:PORT`, `tcp://`, `tls://`, `ws://` or `wss://`. May be given more than once.
+    /// Port 0 takes any; without a port it is 5060, for TLS 5061, for WS 80 and for WSS 443 (RFC 3261, RFC 7118).
+    /// TLS and WSS show the [`certificate`](Self::certificate), or a self-signed one.
+    ///
+    /// Without any listener the endpoint listens on port 5060 of every IPv4 address, UDP and TCP.
     pub fn listen(mut self, url: impl Into<String>) -> Self {
         self.listen.push(url.into());
+        self
+    }
+
+    /// Listens nowhere: calls go out, and come in over connections that this endpoint opened, such as the one
+    /// over which an [`account`](Self::account) is registered by TCP, TLS or WebSocket.
+    pub fn without_listeners(mut self) -> Self {
+        self.listens = false;
+        self
+    }
+
+    /// The certificate (a PEM file with the chain, ours first) and its key (a PEM file, perhaps the same) that TLS
+    /// and WSS listeners show. Without it one is made for this machine and signed by itself, which peers must be
+    /// told to believe.
+    pub fn certificate(mut self, chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.certificate = Some((chain.into(), key.into()));
+        self
+    }
+
+    /// Believes the authorities in this PEM file, beside those that the machine believes, when a server shows its
+    /// certificate over TLS or WSS. May be given more than once.
+    pub fn authority(mut self, file: impl Into<PathBuf>) -> Self {
+        self.trust.authorities.push(file.into());
+        self
+    }
+
+    /// Believes any certificate of any server. Whoever sits on the way can then listen in: for laboratories only.
+    pub fn without_certificate_checks(mut self) -> Self {
+        self.trust.anyone = true;
+        self
+    }
+
+    /// The path that our WebSockets ask for when calling or registering with `transport=ws`; `/` by default.
+    pub fn websocket_path(mut self, path: impl Into<String>) -> Self {
+        self.websocket_path = path.into();
+        self
+    }
+
+    /// Serves pages to browsers on the ports of the WS and WSS listeners, beside the WebSocket.
+    pub fn http_pages(mut self, pages: impl HttpPages) -> Self {
+        self.pages = Some(Arc::new(pages));
         self
     }
 
@@ -92,6 +151,13 @@ impl EndpointBuilder {
     /// The codecs, best first; PCMU and PCMA by default.
     pub fn codecs(mut self, codecs: impl IntoIterator<Item = Codec>) -> Self {
         self.codecs = codecs.into_iter().collect();
+        self
+    }
+
+    /// Whether digits may come and go as RTP telephone-events (RFC 4733); they
+    /// may by default. Without them they go by INFO.
+    pub fn telephone_event(mut self, take: bool) -> Self {
+        self.telephone_event = take;
         self
     }
 
@@ -191,16 +257,17 @@ impl EndpointBuilder {
             }
         };
         let (inbound_in, inbound_out) = mpsc::channel(sip::INBOUND);
-        let mut listen = self.listen.clone();
-        if listen.is_empty() {
-            listen.push("udp://0.0.0.0:5060".to_owned());
-            if self.memory.is_none() {
-                listen.push("tcp://0.0.0.0:5060".to_owned());
-            }
-        }
+        let wanted = self.wanted()?;
+        let links = Arc::new(Links::new(
+            inbound_in.clone(),
+            Tls::new(self.identity(&wanted)?, &self.trust)?,
+            self.websocket_path,
+            self.pages,
+        ));
         let mut listeners = Vec::new();
-        for (index, url) in listen.iter().enumerate() {
-            listeners.push(sip::bind(url, self.memory.as_ref(), index, &inbound_in).await?);
+        for (index, wanted) in wanted.iter().enumerate() {
+            let memory = self.memory.as_ref();
+            listeners.push(sip::bind(wanted, memory, index, &inbound_in, &links).await?);
         }
         if let Some(ladder) = &self.ladder {
             for listener in &listeners {
@@ -223,11 +290,12 @@ impl EndpointBuilder {
             commands: commands_in,
             arrivals: tokio::sync::Mutex::new(arrivals_out),
             locator: locator.clone(),
+            links,
             ports: RtpPorts::new(self.rtp_ports, self.memory),
             media,
             media_options: MediaOptions {
                 codecs: self.codecs,
-                telephone_event: true,
+                telephone_event: self.telephone_event,
             },
             clock,
             sounds: SoundCache::new(),
@@ -255,7 +323,7 @@ impl EndpointBuilder {
                 endpoint: shared.clone(),
                 arrivals: arrivals_in,
                 commands: commands_out,
-                inbound: (inbound_in, inbound_out),
+                inbound: inbound_out,
                 observer,
             },
         );
@@ -263,6 +331,41 @@ impl EndpointBuilder {
             tokio::spawn(sip::register(shared.clone(), account, status));
         }
         Ok(Endpoint::new(shared))
+    }
+}
+
+impl EndpointBuilder {
+    /// The listeners, the usual ones when none was named.
+    fn wanted(&self) -> Result<Vec<Wanted>, StartError> {
+        let mut listen = self.listen.clone();
+        if listen.is_empty() && self.listens {
+            listen.push("udp://0.0.0.0:5060".to_owned());
+            if self.memory.is_none() {
+                listen.push("tcp://0.0.0.0:5060".to_owned());
+            }
+        }
+        listen.iter().map(|url| Wanted::parse(url)).collect()
+    }
+
+    /// The certificate to show, if any listener shows one.
+    fn identity(&self, wanted: &[Wanted]) -> Result<Option<Identity>, StartError> {
+        let secure = || wanted.iter().filter(|wanted| wanted.protocol.is_secure());
+        if secure().next().is_none() {
+            return Ok(None);
+        }
+        let addresses: Vec<IpAddr> = secure().map(|wanted| wanted.address.ip()).collect();
+        let files = self.certificate.as_ref();
+        let identity = tls::identity(
+            files.map(|(chain, key)| (chain.as_path(), key.as_path())),
+            &addresses,
+        )?;
+        if identity.self_signed {
+            tracing::info!(
+                sha256 = identity.fingerprint(),
+                "no certificate was given: a self-signed one is shown, which peers must be told to believe"
+            );
+        }
+        Ok(Some(identity))
     }
 }
 

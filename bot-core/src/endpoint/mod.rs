@@ -14,6 +14,7 @@ pub(crate) use shared::EndpointShared;
 
 use crate::account::RegistrationStatus;
 use crate::call::{Dial, IncomingCall};
+use crate::driver::connection::ConnectionStatistics;
 use crate::error::{Error, Result};
 use crate::service::{Reply, Service};
 use crate::signalling::sip::{self, Arrival, ToSip};
@@ -94,6 +95,16 @@ impl Endpoint {
         Dial::new(self.shared().clone(), uri.into())
     }
 
+    /// Whether a call to `uri`, sent by way of `proxy` if there is one, would
+    /// come back to this endpoint: who passes calls on should not place it.
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// [`Error::Uri`] when the URI cannot be called.
+    pub async fn leads_here(&self, uri: &str, proxy: Option<&str>) -> Result<bool> {
+        sip::leads_here(self.shared(), uri, proxy).await
+    }
+
     /// Asks a SIP peer whether it is there (OPTIONS); gives its status.
     ///
     /// # Errors
@@ -117,6 +128,16 @@ impl Endpoint {
     /// A URI under which this machine can call the endpoint, with `user`.
     pub fn uri(&self, user: &str) -> String {
         self.shared().locator.uri(user)
+    }
+
+    /// The SHA-256 fingerprint of the certificate that TLS and WSS listeners show, as browsers write it.
+    pub fn certificate_fingerprint(&self) -> Option<&str> {
+        self.shared().links.tls.fingerprint()
+    }
+
+    /// What TCP, TLS, WS and WSS connections brought so far, and what was refused of it.
+    pub fn connections(&self) -> ConnectionStatistics {
+        self.shared().links.counters.read()
     }
 
     /// Calls that stand now.

@@ -1,6 +1,6 @@
 //! What the calls of an endpoint share.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rand::RngCore;
@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use crate::account::{Account, RegistrationStatus};
 use crate::call::negotiate::MediaOptions;
 use crate::driver::clock::Clock;
+use crate::driver::connection::Links;
 use crate::driver::media::MediaHost;
 use crate::driver::ports::RtpPorts;
 use crate::signalling::sip::{Arrival, Locator, ToSip};
@@ -22,6 +23,7 @@ pub(crate) struct EndpointShared {
     pub(crate) commands: mpsc::Sender<ToSip>,
     pub(crate) arrivals: tokio::sync::Mutex<mpsc::Receiver<Arrival>>,
     pub(crate) locator: Locator,
+    pub(crate) links: Arc<Links>,
     pub(crate) ports: RtpPorts,
     pub(crate) media: MediaHost,
     pub(crate) media_options: MediaOptions,

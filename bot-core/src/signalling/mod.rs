@@ -31,6 +31,10 @@ pub(crate) enum Act {
     },
     /// Ends the call whatever its state: BYE, CANCEL or 480.
     Hangup,
+    /// The same, with the value of a Reason header for the BYE.
+    HangupBecause {
+        reason: String,
+    },
     Reoffer {
         body: Bytes,
     },

@@ -8,7 +8,7 @@ use callbot::{Caller, Progress};
 use callbot_core::{Endpoint, Error};
 use clap::Args;
 
-use super::options::{self, Network, Talk, digits, seconds};
+use super::options::{self, NOWHERE, Network, Talk, digits, seconds};
 use super::serve::{Signals, announce, runtime};
 use super::{Misuse, Outcome, log};
 
@@ -23,10 +23,12 @@ Examples:
   callbot dial sip:600@127.0.0.1:5060 --duration 10
   callbot dial sip:ivr@pbx.example --dtmf 'W1W2#' --record call.wav --stereo
   callbot dial 'sip:600@10.0.0.5;transport=tcp' --play question.mp3 --json | jq .rtp
+  callbot dial 'sips:600@pbx.example' --ca pbx-ca.pem
+  callbot dial 'sip:600@pbx.example:8080;transport=ws' --ws-path /ws
 
 Exit codes: 0 the call went well, 1 it failed, 2 wrong usage or configuration.")]
 pub(crate) struct Dial {
-    /// Whom to call: sip:user@host:port, ;transport=tcp for TCP
+    /// Whom to call: sip:user@host:port, with ;transport=tcp, tls, ws or wss for other than UDP
     #[arg(value_name = "URI")]
     uri: String,
 
@@ -226,13 +228,19 @@ impl Dial {
     }
 }
 
-/// A listener on any port from which this URI can be called.
+/// A listener on any port from which this URI can be called; none where the call needs none.
 fn listener_for(uri: &str) -> String {
     let lower = uri.to_ascii_lowercase();
-    let scheme = if lower.contains(";transport=tcp") {
-        "tcp"
-    } else {
-        "udp"
+    let transport = lower
+        .split(';')
+        .find_map(|param| param.strip_prefix("transport="))
+        .map(|name| name.split(['?', '>']).next().unwrap_or_default());
+    let scheme = match transport {
+        Some("ws" | "wss") => return NOWHERE.to_owned(),
+        _ if lower.starts_with("sips:") => "tls",
+        Some("tls") => "tls",
+        Some("tcp") => "tcp",
+        _ => "udp",
     };
     let address = if lower.contains('[') {
         "[::]"
@@ -242,7 +250,7 @@ fn listener_for(uri: &str) -> String {
     format!("{scheme}://{address}:0")
 }
 
-fn header(text: &str) -> Result<(String, String), String> {
+pub(super) fn header(text: &str) -> Result<(String, String), String> {
     let bad = || "write it as 'X-Name: value'".to_owned();
     let (name, value) = text.split_once(':').ok_or_else(bad)?;
     let (name, value) = (name.trim(), value.trim());
@@ -262,6 +270,15 @@ mod tests {
         assert_eq!(listener_for("sip:a@10.0.0.1"), "udp://0.0.0.0:0");
         assert_eq!(listener_for("sip:a@h;Transport=TCP"), "tcp://0.0.0.0:0");
         assert_eq!(listener_for("sip:a@[::1]:5060"), "udp://[::]:0");
+        assert_eq!(listener_for("sip:a@h;transport=tls?X=y"), "tls://0.0.0.0:0");
+        assert_eq!(listener_for("sips:a@h"), "tls://0.0.0.0:0");
+        for websocket in [
+            "sip:a@h;lr;transport=WS",
+            "sip:a@h;transport=wss",
+            "sips:a@h;transport=ws",
+        ] {
+            assert_eq!(listener_for(websocket), "none");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod answer;
 mod check;
 mod dial;
 mod echo;
+mod gateway;
 mod ivr;
 mod log;
 mod options;
@@ -33,6 +34,7 @@ Examples:
   callbot answer --play welcome.mp3 --record 'rec/{call_id}.wav'
   callbot ivr office.yaml                            menus, prompts and messages from a file
   callbot dial sip:600@127.0.0.1 --dtmf '1W2#'       call, press 1, wait a second, press 2 and #
+  callbot gateway --to 'sip:{user}@10.0.0.5'         every call goes on to another server
 
 What every bot logs is for people; --json prints one line of JSON a call on
 standard output for programs. RUST_LOG and LOG_FORMAT=json steer the log.
@@ -51,6 +53,7 @@ enum Command {
     Record(record::Record),
     Ivr(ivr::Ivr),
     Dial(dial::Dial),
+    Gateway(gateway::Gateway),
     Check(check::Check),
     Demo(crate::demo::Demo),
 }
@@ -74,6 +77,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Record(record) => record.run(),
         Command::Ivr(ivr) => ivr.run(),
         Command::Dial(dial) => dial.run(),
+        Command::Gateway(gateway) => gateway.run(),
         Command::Check(check) => check.run(),
         Command::Demo(demo) => demo.run().map_err(Misuse),
     };

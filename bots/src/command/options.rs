@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use callbot_core::{Account, Codec, Endpoint, EndpointBuilder, Sound};
@@ -9,13 +10,36 @@ use clap::{ArgAction, Args};
 
 use super::Misuse;
 
+/// `--listen` with this listens nowhere.
+pub(crate) const NOWHERE: &str = "none";
+
 /// Where calls come from and go to.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Network")]
 pub(crate) struct Network {
-    /// Listen here: udp://ADDRESS:PORT or tcp://ADDRESS:PORT; port 0 takes any. Repeatable.
+    /// Listen here: udp://ADDRESS:PORT, tcp://, tls://, ws:// or wss://; port 0 takes any. Repeatable; none for nowhere
     #[arg(long, value_name = "URL")]
     pub(crate) listen: Vec<String>,
+
+    /// The certificate that tls:// and wss:// listeners show, PEM [default: one made and signed by itself]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cert: Option<PathBuf>,
+
+    /// Its key, PEM [default: in the same file]
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
+
+    /// Believe this authority too when a server shows its certificate, PEM. Repeatable
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Vec<PathBuf>,
+
+    /// Believe any certificate: for laboratories only
+    #[arg(long)]
+    pub(crate) tls_insecure: bool,
+
+    /// The path to ask for when calling or registering by ;transport=ws
+    #[arg(long, value_name = "PATH", default_value = "/")]
+    pub(crate) ws_path: String,
 
     /// Register this address, so that calls to it come here: sip:1000@pbx
     #[arg(long, value_name = "SIP-URI")]
@@ -93,8 +117,26 @@ impl Network {
             .rtp_ports(self.rtp_ports.clone())
             .codecs(self.codecs.iter().copied())
             .max_calls(self.max_calls);
+        builder = builder.websocket_path(&self.ws_path);
         for url in &self.listen {
-            builder = builder.listen(url);
+            builder = match url.as_str() {
+                NOWHERE if self.listen.len() > 1 => {
+                    return Err(Misuse(
+                        "--listen none stands alone: leave the others out".to_owned(),
+                    ));
+                }
+                NOWHERE => builder.without_listeners(),
+                url => builder.listen(url),
+            };
+        }
+        if let Some(cert) = &self.cert {
+            builder = builder.certificate(cert, self.key.as_ref().unwrap_or(cert));
+        }
+        for file in &self.ca {
+            builder = builder.authority(file);
+        }
+        if self.tls_insecure {
+            builder = builder.without_certificate_checks();
         }
         if let Some(address) = self.advertise {
             builder = builder.advertise(address);

@@ -17,6 +17,15 @@ const REPORTS: Duration = Duration::from_secs(8);
 
 /// Gives every call a bot of `service`, until Ctrl-C or SIGTERM.
 pub(crate) fn serve(server: &Server, label: &str, service: impl Service) -> Outcome {
+    serve_with(server, label, |_, _| service)
+}
+
+/// The same for a service that needs the endpoint, or tells the reporter more.
+pub(crate) fn serve_with<S: Service>(
+    server: &Server,
+    label: &str,
+    make: impl FnOnce(&Endpoint, &Reporter) -> S,
+) -> Outcome {
     let builder = server.network.endpoint()?;
     let _log = log::start(&server.talk);
     runtime()?.block_on(async {
@@ -25,7 +34,7 @@ pub(crate) fn serve(server: &Server, label: &str, service: impl Service) -> Outc
         announce(&endpoint);
         let (reporter, reports) = Reporter::new(label);
         let writer = output::write_reports(reports, server.talk.json)?;
-        let reported = reporter.wrap(Announced(service));
+        let reported = reporter.wrap(Announced(make(&endpoint, &reporter)));
         let serving = {
             let endpoint = endpoint.clone();
             tokio::spawn(async move { endpoint.serve(reported).await })
@@ -70,6 +79,9 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Misuse> {
 pub(crate) fn announce(endpoint: &Endpoint) {
     for listener in endpoint.listeners() {
         eprintln!("listening on {listener}");
+    }
+    if let Some(fingerprint) = endpoint.certificate_fingerprint() {
+        eprintln!("certificate SHA-256 {fingerprint}");
     }
     for (account, mut status) in endpoint.watch_registrations() {
         tokio::spawn(async move {

@@ -175,6 +175,12 @@ impl DtmfReceiver {
         self.held.map(|held| held.digit)
     }
 
+    /// How long the key that is held has been held, as far as its packets tell.
+    #[must_use]
+    pub fn lasted(&self) -> Option<Duration> {
+        self.held.as_ref().map(|held| self.length(held))
+    }
+
     /// The next change, oldest first.
     pub fn poll(&mut self) -> Option<DtmfEvent> {
         let first = self.out[0].take();
@@ -187,13 +193,17 @@ impl DtmfReceiver {
         let Some(held) = self.held.take() else {
             return;
         };
-        let units = u64::from(held.before) + u64::from(held.duration);
-        let duration = Duration::from_millis(units * 1000 / u64::from(self.clock_rate.max(1)));
+        let duration = self.length(&held);
         self.remember(held.key, now);
         self.push(DtmfEvent::Ended {
             digit: held.digit,
             duration,
         });
+    }
+
+    fn length(&self, held: &Held) -> Duration {
+        let units = u64::from(held.before) + u64::from(held.duration);
+        Duration::from_millis(units * 1000 / u64::from(self.clock_rate.max(1)))
     }
 
     fn push(&mut self, event: DtmfEvent) {

@@ -69,6 +69,11 @@ impl DigitInput {
         }
     }
 
+    /// How long the key that is down has been held, as far as its packets tell.
+    pub(super) fn lasted(&self) -> Option<Duration> {
+        self.receiver.lasted()
+    }
+
     /// Tells the time.
     pub(super) fn handle_timeout(&mut self, now: Instant, events: &mut EventQueue) {
         if self.receiver.held().is_some() {

@@ -70,6 +70,13 @@ pub enum MediaEvent {
         /// Which command.
         id: u64,
     },
+    /// A key of the bridged partner's far end is to be told to ours by SIP INFO: it takes no telephone-events.
+    InfoDigit {
+        /// The key.
+        digit: Digit,
+        /// How long it was held, in milliseconds.
+        duration_ms: u32,
+    },
     /// The first packet came from the far end.
     FirstRtp {
         /// From where.

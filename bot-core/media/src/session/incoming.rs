@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use super::event::MediaEvent;
 use super::events::EventQueue;
+use super::relay::Passed;
 use super::transmit::{Channel, TransmitQueue};
 use super::{MediaSession, Stream};
 use crate::Now;
 use crate::codec::Codec;
 use crate::dtmf::Digit;
+use crate::dtmf::event::EventPayload;
 use crate::leg::latch::Verdict;
 use crate::leg::rtp::Refusal;
 use crate::receive::{AudioReceiver, ReceiverConfig};
@@ -39,6 +41,10 @@ enum Meaning {
 struct Wanted {
     reflect: bool,
     audio: bool,
+    /// Packets go on to the partner of a bridge.
+    bridged: bool,
+    /// Those of this codec as they are, and others decoded.
+    passes: Option<Codec>,
     receiver: ReceiverConfig,
 }
 
@@ -53,8 +59,10 @@ impl MediaSession {
             return;
         }
         let wanted = Wanted {
-            reflect: self.passes_packets(),
+            reflect: self.relay.is_none() && self.passes_packets(),
             audio: self.wants_audio(),
+            bridged: self.relay.is_some(),
+            passes: self.relay.as_ref().and_then(|relay| relay.passes),
             receiver: self.config.receiver,
         };
         let Some(stream) = &mut self.stream else {
@@ -250,8 +258,12 @@ impl Stream {
             Meaning::Audio(codec) => {
                 self.digits
                     .audio(arrival, packet.ssrc, packet.timestamp, events);
+                if accepted.arrival != Arrival::Stray {
+                    self.heard_codec = codec;
+                }
+                let decodes = wanted.audio || wanted.bridged && wanted.passes != Some(codec);
                 // A stray that belongs to nothing would throw the jitter buffer off its clock.
-                if wanted.audio && accepted.arrival != Arrival::Stray {
+                if decodes && accepted.arrival != Arrival::Stray {
                     let ours = self.negotiated.codec;
                     self.receiver
                         .get_or_insert_with(|| Box::new(AudioReceiver::new(ours, wanted.receiver)))
@@ -268,6 +280,25 @@ impl Stream {
         }
         if wanted.reflect && self.negotiated.direction.sends() {
             self.reflect(arrival, packet, meaning, accepted.arrival, out);
+        }
+        if wanted.passes.is_some() {
+            let codec = match meaning {
+                Meaning::Audio(codec) => Some(codec),
+                Meaning::Event => None,
+            };
+            // Keys cross as what they mean, so that each crosses once; other events as they are.
+            let key = || {
+                EventPayload::parse(packet.payload)
+                    .is_none_or(|event| Digit::from_event(event.event).is_some())
+            };
+            if codec.map_or_else(|| !key(), |_| codec == wanted.passes) {
+                self.pass(Passed {
+                    arrival,
+                    place: accepted.arrival,
+                    codec,
+                    packet: *packet,
+                });
+            }
         }
     }
 
@@ -287,7 +318,21 @@ impl Stream {
             }
             Meaning::Audio(_) => Some(packet.payload_type),
         };
-        let (Some(destination), Some(payload_type)) = (self.leg.destination(), payload_type) else {
+        if let Some(payload_type) = payload_type {
+            self.forward(arrival, packet, payload_type, place, out);
+        }
+    }
+
+    /// Sends a packet that came, here or on the other side of a bridge, in our own stream.
+    pub(super) fn forward(
+        &mut self,
+        arrival: Instant,
+        packet: &RtpPacket<'_>,
+        payload_type: u8,
+        place: Arrival,
+        out: &mut TransmitQueue,
+    ) {
+        let Some(destination) = self.leg.destination() else {
             return;
         };
         let (sequence, timestamp) = self.reflector.place(arrival, &self.leg, packet, place);

@@ -12,17 +12,20 @@
 //! - while the far end holds the call, playbacks and digits wait and recordings take silence;
 //! - receiving, ticking and polling allocate nothing once the call stands, whatever arrives.
 
+pub mod bridge;
 mod command;
 mod digits;
 mod event;
 mod events;
 mod incoming;
+mod keys;
 mod loopback;
 mod outgoing;
 mod playing;
 mod pressing;
 mod recording;
 mod reflect;
+mod relay;
 mod statistics;
 mod tick;
 mod transmit;
@@ -30,7 +33,7 @@ mod transmit;
 pub use command::{Command, FrameSink};
 pub use event::{MediaEvent, PlayEnd, RecordEnd};
 pub use statistics::{Statistics, mean_opinion_score};
-pub use transmit::{Channel, Transmit};
+pub use transmit::{Channel, Transmit, TransmitMemory};
 
 use std::time::{Duration, Instant};
 
@@ -43,6 +46,7 @@ use self::playing::PlayQueue;
 use self::pressing::PressQueue;
 use self::recording::Recordings;
 use self::reflect::Reflector;
+use self::relay::{PacketQueue, Relay};
 use self::transmit::TransmitQueue;
 use crate::Now;
 use crate::analysis::VoiceDetector;
@@ -94,6 +98,8 @@ pub struct MediaSession {
     sink: Option<Box<dyn FrameSink>>,
     loopback: Option<Loopback>,
     reflect: bool,
+    /// What the session needs while it is bridged.
+    relay: Option<Box<Relay>>,
     closed: bool,
 }
 
@@ -108,6 +114,10 @@ struct Stream {
     voice: Option<VoiceDetector>,
     speaking: bool,
     reflector: Reflector,
+    /// The codec of the newest audio packet; before the first, the one that was agreed.
+    heard_codec: Codec,
+    /// Packets for the partner of a bridge, once any may pass.
+    passing: Option<Box<PacketQueue>>,
     /// A packet of a source that the next packet may confirm.
     held: Option<Held>,
     /// Packets were reflected since the last frame was sent.
@@ -138,6 +148,7 @@ impl MediaSession {
             sink: None,
             loopback: None,
             reflect: false,
+            relay: None,
             closed: false,
         }
     }
@@ -221,26 +232,44 @@ impl MediaSession {
     }
 
     /// The next packet to send. Drain it after every call that takes in something; what waits is limited.
+    #[inline]
     pub fn poll_transmit(&mut self) -> Option<Transmit<'_>> {
         self.out.pop()
     }
 
+    /// Exchanges the memory in which packets wait to be sent: a host lends its own before it serves a session and, when
+    /// [`MediaSession::poll_transmit`] has given everything, takes it back by the same call.
+    #[inline]
+    pub fn swap_transmit_memory(&mut self, memory: &mut TransmitMemory) {
+        self.out.swap(memory);
+    }
+
     /// The next event, oldest first.
+    #[inline]
     pub fn poll_event(&mut self) -> Option<MediaEvent> {
         self.events.pop()
     }
 
-    /// Whether packets are sent back as they come, so that the sockets should be served every 5 ms.
+    /// Whether packets are sent back, or on through a bridge, as they come, so that the sockets should be served every 5 ms.
     #[must_use]
+    #[inline]
     pub fn passes_packets(&self) -> bool {
-        self.reflect && !self.makes_audio() && !self.closed
+        match &self.relay {
+            Some(relay) => relay.passes.is_some(),
+            None => self.reflect && !self.makes_audio() && !self.closed,
+        }
     }
 
-    /// Whether [`MediaSession::tick`] is needed every 20 ms. Where not, calling it every 100 ms keeps RTCP and the
-    /// time-outs going.
+    /// Whether [`MediaSession::tick`] is needed every 20 ms. Where not, calling it every 100 to 500 ms keeps RTCP and
+    /// the time-outs going.
     #[must_use]
+    #[inline]
     pub fn needs_tick(&self) -> bool {
-        !self.closed && (!self.passes_packets() || self.wants_audio())
+        let says = match &self.relay {
+            Some(relay) => relay.says || !self.presses.is_empty() || !relay.keys.is_empty(),
+            None => !self.passes_packets(),
+        };
+        !self.closed && (says || self.wants_audio())
     }
 
     /// Whether [`Command::Close`] was given.
@@ -259,6 +288,9 @@ impl MediaSession {
 
     /// Whether what is received has to be decoded.
     fn wants_audio(&self) -> bool {
+        if let Some(relay) = &self.relay {
+            return relay.decodes || !self.recordings.is_empty() || self.sink.is_some();
+        }
         !self.reflect
             || !self.recordings.is_empty()
             || self.sink.is_some()
@@ -267,7 +299,9 @@ impl MediaSession {
 
     /// Frees the decoding side when only packets pass.
     fn release_receiver(&mut self) {
-        if !self.wants_audio()
+        // A bridged session may decode again any moment, and a key more should cost no memory.
+        if self.relay.is_none()
+            && !self.wants_audio()
             && let Some(stream) = &mut self.stream
         {
             stream.receiver = None;
@@ -302,6 +336,7 @@ impl MediaSession {
         self.source = None;
         self.sink = None;
         self.loopback = None;
+        bridge::part(self);
         self.closed = true;
         if let Some(stream) = &mut self.stream {
             stream.digits.release(now.instant, &mut self.events);
@@ -338,6 +373,8 @@ impl Stream {
             voice: None,
             speaking: false,
             reflector: Reflector::default(),
+            heard_codec: negotiated.codec,
+            passing: None,
             held: None,
             reflected: false,
             sending: false,
@@ -361,6 +398,7 @@ impl Stream {
             self.digits = DigitInput::new(negotiated.codec.clock_rate());
             self.receiver = None;
             self.voice = None;
+            self.heard_codec = negotiated.codec;
         }
         if before.codec != negotiated.codec || before.ptime_ms != negotiated.ptime_ms {
             self.packer = Packer::new(negotiated.codec, negotiated.ptime_ms);

@@ -93,6 +93,7 @@ impl Statistics {
         self.codec = Some(codec);
         self.level_in_dbov = dbov(stream.power_in);
         self.level_out_dbov = dbov(stream.power_out);
+        self.dropped_outgoing += stream.passing.as_ref().map_or(0, |queue| queue.dropped());
         if let Some(receiver) = &stream.receiver {
             let received = receiver.statistics();
             self.late = received.late;

@@ -15,14 +15,29 @@ impl MediaSession {
     /// Call it at `start + n * 20 ms`. A session that only passes packets ([`MediaSession::needs_tick`]) may be called
     /// less often.
     pub fn tick(&mut self, now: Now) {
-        if self.closed {
+        let mut heard = Frame::silence(0);
+        if !self.hear(now, &mut heard) {
             return;
         }
-        let passes = self.passes_packets();
+        let mut said = Frame::silence(heard.rate());
+        if self.passes_packets() {
+            // What is said is what was heard: the packets went back as they came.
+            said.samples_mut().copy_from_slice(heard.samples());
+        } else {
+            self.say(now, &heard, &mut said);
+        }
+        self.record(&heard, &said);
+    }
+
+    /// What time brings, and the far end's next frame; `false` when nothing is to be done with it.
+    pub(super) fn hear(&mut self, now: Now, heard: &mut Frame) -> bool {
         let needed = self.needs_tick();
         let Some(stream) = &mut self.stream else {
-            return;
+            return false;
         };
+        if self.closed {
+            return false;
+        }
         stream.watch(
             now,
             self.config.rtp_timeout,
@@ -30,35 +45,32 @@ impl MediaSession {
             &mut self.out,
         );
         if !needed {
-            return;
+            return false;
         }
-        let rate = stream.negotiated.codec.audio_rate();
-        let mut heard = Frame::silence(rate);
-        stream.play_out(now, &mut heard, &mut self.events);
+        heard.reset(stream.negotiated.codec.audio_rate());
+        stream.play_out(now, heard, &mut self.events);
         if let Some(sink) = &mut self.sink
-            && !sink.write(&heard)
+            && !sink.write(heard)
         {
             self.sink = None;
         }
-        let mut said = Frame::silence(rate);
-        if passes {
-            // What is said is what was heard: the packets went back as they came.
-            said.samples_mut().copy_from_slice(heard.samples());
-        } else {
-            self.say(now, &heard, &mut said);
-        }
+        true
+    }
+
+    /// Notes what both sides got to hear.
+    pub(super) fn record(&mut self, heard: &Frame, said: &Frame) {
         let Some(stream) = &mut self.stream else {
             return;
         };
-        stream.power_out = power(&said);
+        stream.power_out = power(said);
         if self.recordings.is_empty() {
             return;
         }
         if stream.is_held() {
-            let silence = Frame::silence(rate);
+            let silence = Frame::silence(said.rate());
             self.recordings.write(&silence, &silence, &mut self.events);
         } else {
-            self.recordings.write(&heard, &said, &mut self.events);
+            self.recordings.write(heard, said, &mut self.events);
         }
     }
 
@@ -67,10 +79,7 @@ impl MediaSession {
         let Some(stream) = &mut self.stream else {
             return;
         };
-        let reflected = std::mem::take(&mut stream.reflected);
-        let timestamp = stream.leg.frame_timestamp(now.instant, reflected);
-        let length = stream.negotiated.codec.clock_rate() / 1000 * crate::frame::FRAME_MS;
-        stream.reflector.interrupt();
+        let (timestamp, length) = stream.begin_frame(now);
         if stream.can_send() {
             if !self.presses.is_empty() && stream.negotiated.event_send.is_none() {
                 self.presses.unsupported(&mut self.events);
@@ -114,6 +123,14 @@ impl MediaSession {
 }
 
 impl Stream {
+    /// The timestamp of our frame that is due, and its length.
+    pub(super) fn begin_frame(&mut self, now: Now) -> (u32, u32) {
+        let reflected = std::mem::take(&mut self.reflected);
+        self.reflector.interrupt();
+        let length = self.negotiated.codec.clock_rate() / 1000 * crate::frame::FRAME_MS;
+        (self.leg.frame_timestamp(now.instant, reflected), length)
+    }
+
     /// What time alone brings: lost end packets, silence on the line, reports.
     fn watch(
         &mut self,
@@ -162,7 +179,7 @@ impl Stream {
     }
 
     /// Sends an event packet in place of this frame's audio.
-    fn send_event(
+    pub(super) fn send_event(
         &mut self,
         timestamp: u32,
         marker: bool,
@@ -189,7 +206,7 @@ impl Stream {
     }
 
     /// Sends the packets that this frame completes.
-    fn send_audio(&mut self, timestamp: u32, frame: &Frame, out: &mut TransmitQueue) {
+    pub(super) fn send_audio(&mut self, timestamp: u32, frame: &Frame, out: &mut TransmitQueue) {
         let Some(destination) = self.leg.destination() else {
             return;
         };

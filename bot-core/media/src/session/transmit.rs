@@ -1,7 +1,7 @@
 //! Packets on their way out.
 //!
-//! Responsibility: hold what one tick or one received packet gives to send, until the driver takes it, in memory that was
-//! set aside once.
+//! Responsibility: hold what one tick or one received packet gives to send, until the driver takes it, in memory that is
+//! set aside once: the session's own, or a [`TransmitMemory`] that a host of many sessions lends to each in its turn.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -40,21 +40,41 @@ struct Entry {
     length: u16,
 }
 
-/// The packets that wait.
-#[derive(Debug)]
-pub(super) struct TransmitQueue {
+/// Memory for the packets that wait. It is empty between a session's turns, so that one that is used by many sessions stays
+/// in the processor's cache, where the memory of each would have left it.
+#[derive(Debug, Default)]
+pub struct TransmitMemory {
     bytes: Vec<u8>,
     entries: VecDeque<Entry>,
+}
+
+impl TransmitMemory {
+    /// Memory for one host.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            bytes: Vec::with_capacity(CAPACITY),
+            entries: VecDeque::with_capacity(PACKETS),
+        }
+    }
+}
+
+/// The packets that wait.
+#[derive(Debug, Default)]
+pub(super) struct TransmitQueue {
+    memory: TransmitMemory,
     dropped: u64,
 }
 
 impl TransmitQueue {
     pub(super) fn new() -> Self {
-        Self {
-            bytes: Vec::with_capacity(CAPACITY),
-            entries: VecDeque::with_capacity(PACKETS),
-            dropped: 0,
-        }
+        Self::default()
+    }
+
+    /// Exchanges the memory, with whatever waits in it.
+    #[inline]
+    pub(super) fn swap(&mut self, memory: &mut TransmitMemory) {
+        std::mem::swap(&mut self.memory, memory);
     }
 
     /// Adds a packet that `parts` make up. When nobody drained the queue it is dropped and counted: old audio is worth
@@ -65,18 +85,23 @@ impl TransmitQueue {
         destination: SocketAddr,
         parts: [&[u8]; 2],
     ) -> bool {
-        if self.entries.is_empty() {
-            self.bytes.clear();
+        if self.memory.bytes.capacity() == 0 {
+            // Nobody lent any: the session's own, once.
+            self.memory = TransmitMemory::new();
+        }
+        let TransmitMemory { bytes, entries } = &mut self.memory;
+        if entries.is_empty() {
+            bytes.clear();
         }
         let length = parts[0].len() + parts[1].len();
-        if self.entries.len() == PACKETS || self.bytes.len() + length > CAPACITY {
+        if entries.len() == PACKETS || bytes.len() + length > CAPACITY {
             self.dropped += 1;
             return false;
         }
-        let start = self.bytes.len() as u16;
-        self.bytes.extend_from_slice(parts[0]);
-        self.bytes.extend_from_slice(parts[1]);
-        self.entries.push_back(Entry {
+        let start = bytes.len() as u16;
+        bytes.extend_from_slice(parts[0]);
+        bytes.extend_from_slice(parts[1]);
+        entries.push_back(Entry {
             channel,
             destination,
             start,
@@ -85,13 +110,15 @@ impl TransmitQueue {
         true
     }
 
+    #[inline]
     pub(super) fn pop(&mut self) -> Option<Transmit<'_>> {
-        let entry = self.entries.pop_front()?;
+        let TransmitMemory { bytes, entries } = &mut self.memory;
+        let entry = entries.pop_front()?;
         let start = usize::from(entry.start);
         Some(Transmit {
             channel: entry.channel,
             destination: entry.destination,
-            payload: self.bytes.get(start..start + usize::from(entry.length))?,
+            payload: bytes.get(start..start + usize::from(entry.length))?,
         })
     }
 

@@ -252,7 +252,7 @@ fn send_ack(core: &mut Core, dialog: &Dialog, handle: Handle, number: u32, body:
     let branch = core.ids.branch();
     request
         .headers
-        .push_front(HeaderName::Via, via_value(&target, &branch));
+        .push_front(HeaderName::Via, via_value(core, &target, &branch));
     let payload = request.to_bytes();
     let invite = core.client_invite(handle);
     core.transmit(&target, payload.clone(), invite, None);

@@ -55,6 +55,7 @@ impl Session {
         let dialog =
             Dialog::from_request(request, &local_tag, key, Peer::of_request(source, request))?;
         let contact = contact_value(
+            core,
             request.uri.user(),
             source.advertised,
             source.protocol,

@@ -72,6 +72,7 @@ impl Session {
         let uri = invite.uri.without_headers();
         let to = invite.to.clone().unwrap_or_else(|| format!("<{uri}>"));
         let contact = contact_value(
+            core,
             invite.contact_user.as_deref(),
             invite.target.advertised,
             invite.target.protocol,
@@ -342,7 +343,8 @@ impl Outgoing {
         for route in routes {
             headers.push(HeaderName::Route, route);
         }
-        headers.push(HeaderName::MaxForwards, Bytes::from_static(b"70"));
+        let hops = Bytes::from(self.invite.max_forwards.to_string());
+        headers.push(HeaderName::MaxForwards, hops);
         headers.push(HeaderName::From, self.local.clone());
         headers.push(HeaderName::To, self.to.clone());
         headers.push(HeaderName::CallId, call_id.clone());

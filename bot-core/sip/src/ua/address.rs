@@ -33,6 +33,12 @@ impl Protocol {
         self != Protocol::Udp
     }
 
+    /// Whether the transport is a WebSocket, of either kind.
+    #[must_use]
+    pub fn is_websocket(self) -> bool {
+        matches!(self, Protocol::Ws | Protocol::Wss)
+    }
+
     /// Whether the transport is encrypted.
     #[must_use]
     pub fn is_secure(self) -> bool {
@@ -109,7 +115,8 @@ pub struct Source {
     pub remote: SocketAddr,
     /// The connection, on streams.
     pub flow: Option<FlowId>,
-    /// What our Via and Contact say towards this peer.
+    /// What our Via and Contact say towards this peer. Port 0 says that no address of ours can be called, as with
+    /// a WebSocket client: a random name under `.invalid` stands in its place (RFC 7118 section 5).
     pub advertised: SocketAddr,
 }
 
@@ -173,7 +180,7 @@ pub struct Target {
     pub flow: Option<FlowId>,
     /// The socket to send from, when it matters (answers over UDP leave by the socket that was asked).
     pub local: Option<SocketAddr>,
-    /// What our Via and Contact say towards this peer.
+    /// What our Via and Contact say towards this peer; see [`Source::advertised`].
     pub advertised: SocketAddr,
 }
 

@@ -5,12 +5,24 @@ use std::net::SocketAddr;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Body, Protocol, Target, UaError};
+use super::{Body, Core, Protocol, Target, UaError};
 use crate::headers::{Header, HeaderName, Headers};
 use crate::message::{Method, Request};
 
+/// The host of our Via and Contact: the address, or where there is none that a peer could call, a name that no
+/// resolver knows (RFC 7118 section 5: a WebSocket client is reached over its connection alone).
+fn put_host(text: &mut String, core: &Core, advertised: SocketAddr) {
+    if advertised.port() == 0 {
+        text.push_str(&core.unreachable_host);
+    } else {
+        // Writing into a String cannot fail.
+        let _ = write!(text, "{advertised}");
+    }
+}
+
 /// Our Contact towards a peer.
 pub(crate) fn contact_value(
+    core: &Core,
     user: Option<&str>,
     advertised: SocketAddr,
     protocol: Protocol,
@@ -22,8 +34,7 @@ pub(crate) fn contact_value(
         text.push_str(user);
         text.push('@');
     }
-    // Writing into a String cannot fail.
-    let _ = write!(text, "{advertised}");
+    put_host(&mut text, core, advertised);
     match protocol {
         Protocol::Udp => {}
         Protocol::Tls if sips => {}
@@ -81,15 +92,14 @@ pub(crate) fn clean_body(body: Option<&Body>) -> Result<(), UaError> {
 }
 
 /// Our Via. rport asks for the answer at the port that we send from (RFC 3581).
-pub(crate) fn via_value(target: &Target, branch: &str) -> Bytes {
+pub(crate) fn via_value(core: &Core, target: &Target, branch: &str) -> Bytes {
     let mut text = String::with_capacity(80);
-    // Writing into a String cannot fail.
-    let _ = write!(
-        text,
-        "SIP/2.0/{} {};branch={branch}",
-        target.protocol.via_name(),
-        target.advertised
-    );
+    text.push_str("SIP/2.0/");
+    text.push_str(target.protocol.via_name());
+    text.push(' ');
+    put_host(&mut text, core, target.advertised);
+    text.push_str(";branch=");
+    text.push_str(branch);
     if !target.protocol.is_reliable() {
         text.push_str(";rport");
     }

@@ -115,7 +115,7 @@ impl Core {
         tries: u8,
     ) -> Handle {
         let branch = self.ids.branch();
-        let via = via_value(&target, &branch);
+        let via = via_value(self, &target, &branch);
         request.headers.push_front(HeaderName::Via, via);
         self.start_client_with_via(now, request, target, usage, tries, &branch)
     }

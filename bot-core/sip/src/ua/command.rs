@@ -79,6 +79,8 @@ pub struct Invite {
     pub route: Vec<String>,
     /// Whether 3xx answers are followed here, rather than reported as a refusal.
     pub follow_redirects: bool,
+    /// How many hops it may take (RFC 3261 section 8.1.1.6).
+    pub max_forwards: u8,
 }
 
 impl Invite {
@@ -96,6 +98,7 @@ impl Invite {
             credentials: None,
             route: Vec::new(),
             follow_redirects: false,
+            max_forwards: 70,
         }
     }
 }

@@ -54,6 +54,8 @@ pub(crate) struct Core {
     pub(crate) dialogs: Table<Key, InviteId>,
     /// Connections that something came in on and that have not been reported as failed.
     flows: HashSet<FlowId>,
+    /// What stands in Via and Contact where no address of ours can be called (RFC 7118 section 5).
+    pub(crate) unreachable_host: String,
     /// Header values that every message repeats.
     pub(crate) user_agent: Bytes,
     pub(crate) allow: Bytes,
@@ -63,9 +65,11 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn new(config: Config, mut ids: Ids) -> Self {
         let allow: Vec<&str> = config.allow.iter().map(|method| method.as_str()).collect();
+        let keys = KeyMaker::new(&mut ids);
         Core {
             timings: config.timings(),
-            keys: KeyMaker::new(&mut ids),
+            unreachable_host: format!("{}.invalid", keys.stateless_tag("host", "", "")),
+            keys,
             ids,
             out: VecDeque::new(),
             timers: Timers::new(),

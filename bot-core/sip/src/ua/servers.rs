@@ -384,6 +384,10 @@ pub(crate) fn response_target(source: &Source, request: &Request) -> Target {
         .and_then(|via| via.port)
         .unwrap_or(source.protocol.default_port());
     let mut target = Target::back_to(source);
+    if source.protocol.is_websocket() {
+        // The peer listens nowhere (RFC 7118 section 5): by the connection or not at all.
+        return target;
+    }
     if source.protocol.is_reliable() {
         // By the connection; if that is gone, to where the sender says that it listens.
         target.remote = Some(SocketAddr::new(ip, sent_by_port));

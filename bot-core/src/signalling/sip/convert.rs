@@ -106,7 +106,8 @@ pub(crate) fn failure_cause(failure: &Failure) -> HangupCause {
             Party::Remote,
             response.status.0,
             response.reason_phrase().into_owned(),
-        ),
+        )
+        .with_reason(reason_of(&response.headers)),
         Failure::Timeout => {
             HangupCause::new(Cause::NoUserResponse, Party::Network, "no answer in time")
         }
@@ -123,6 +124,12 @@ pub(crate) fn failure_cause(failure: &Failure) -> HangupCause {
     }
 }
 
+/// The Reason header (RFC 3326), as it came.
+fn reason_of(headers: &Headers) -> Option<String> {
+    let value = headers.get(&HeaderName::Reason)?;
+    Some(value.to_owned())
+}
+
 /// Why a call ended that was not refused by the far end.
 pub(crate) fn end_cause(cause: &EndCause) -> HangupCause {
     match cause {
@@ -134,8 +141,9 @@ pub(crate) fn end_cause(cause: &EndCause) -> HangupCause {
             HangupCause::new(
                 Cause::NormalClearing,
                 Party::Remote,
-                reason.unwrap_or_default(),
+                reason.clone().unwrap_or_default(),
             )
+            .with_reason(reason)
         }
         EndCause::LocalBye => HangupCause::new(Cause::NormalClearing, Party::Local, ""),
         EndCause::AckTimeout => HangupCause::new(

@@ -1,12 +1,14 @@
 //! Listeners: from `udp://0.0.0.0:5060` to a bound socket.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use callbot_sip::ua::Protocol;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::Inbound;
+use crate::driver::connection::Links;
 use crate::driver::memory::MemoryHost;
 use crate::driver::udp::SipSocket;
 use crate::driver::{stream, udp};
@@ -23,22 +25,50 @@ pub(crate) struct Listener {
 
 impl std::fmt::Display for Listener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}://{}", self.protocol.uri_name(), self.local)
+        let scheme = SCHEMES
+            .iter()
+            .find(|(_, protocol)| *protocol == self.protocol)
+            .map_or("udp", |(name, _)| name);
+        write!(f, "{scheme}://{}", self.local)
     }
 }
 
-/// Binds what `url` names and starts to read it.
+/// A listener as it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    url: String,
+    pub(crate) protocol: Protocol,
+    pub(crate) address: SocketAddr,
+}
+
+impl Wanted {
+    /// Reads `udp://ADDRESS:PORT` and its like.
+    pub(crate) fn parse(url: &str) -> Result<Self, StartError> {
+        let (protocol, address) = parse(url).map_err(|why| StartError::Listen {
+            listen: url.to_owned(),
+            why,
+        })?;
+        Ok(Self {
+            url: url.to_owned(),
+            protocol,
+            address,
+        })
+    }
+}
+
+/// Binds what is wanted, on the machine's network or in memory.
 pub(crate) async fn bind(
-    url: &str,
+    wanted: &Wanted,
     memory: Option<&MemoryHost>,
     index: usize,
     inbound: &mpsc::Sender<Inbound>,
+    links: &Arc<Links>,
 ) -> Result<Listener, StartError> {
     let fail = |why: String| StartError::Listen {
-        listen: url.to_owned(),
+        listen: wanted.url.clone(),
         why,
     };
-    let (protocol, address) = parse(url).map_err(&fail)?;
+    let (protocol, address) = (wanted.protocol, wanted.address);
     if let Some(host) = memory {
         if protocol != Protocol::Udp {
             return Err(fail(
@@ -58,31 +88,27 @@ pub(crate) async fn bind(
             socket: Some(socket),
         });
     }
-    match protocol {
-        Protocol::Udp => {
-            let (socket, local) = SipSocket::bind(address)
-                .await
-                .map_err(|error| fail(bind_error(&error, address)))?;
-            tokio::spawn(socket.clone().read(index, inbound.clone()));
-            Ok(Listener {
-                protocol,
-                local,
-                socket: Some(socket),
-            })
-        }
-        _ => {
-            let listener = TcpListener::bind(address)
-                .await
-                .map_err(|error| fail(bind_error(&error, address)))?;
-            let local = listener.local_addr()?;
-            tokio::spawn(stream::accept(listener, index, inbound.clone()));
-            Ok(Listener {
-                protocol,
-                local,
-                socket: None,
-            })
-        }
+    if protocol == Protocol::Udp {
+        let (socket, local) = SipSocket::bind(address)
+            .await
+            .map_err(|error| fail(bind_error(&error, address)))?;
+        tokio::spawn(socket.clone().read(index, inbound.clone()));
+        return Ok(Listener {
+            protocol,
+            local,
+            socket: Some(socket),
+        });
     }
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| fail(bind_error(&error, address)))?;
+    let local = listener.local_addr()?;
+    tokio::spawn(stream::accept(listener, protocol, index, links.clone()));
+    Ok(Listener {
+        protocol,
+        local,
+        socket: None,
+    })
 }
 
 fn bind_error(error: &std::io::Error, address: SocketAddr) -> String {
@@ -102,19 +128,26 @@ fn bind_error(error: &std::io::Error, address: SocketAddr) -> String {
     }
 }
 
+/// The schemes of listeners.
+const SCHEMES: [(&str, Protocol); 5] = [
+    ("udp", Protocol::Udp),
+    ("tcp", Protocol::Tcp),
+    ("tls", Protocol::Tls),
+    ("ws", Protocol::Ws),
+    ("wss", Protocol::Wss),
+];
+
 fn parse(url: &str) -> Result<(Protocol, SocketAddr), String> {
     let (scheme, rest) = url
         .split_once("://")
-        .ok_or("write it as udp://ADDRESS:PORT or tcp://ADDRESS:PORT")?;
-    let protocol = match scheme {
-        "udp" => Protocol::Udp,
-        "tcp" => Protocol::Tcp,
-        other => {
-            return Err(format!(
-                "the transport {other} is not known: use udp or tcp"
-            ));
-        }
-    };
+        .ok_or("write it as udp://ADDRESS:PORT; tcp, tls, ws and wss are written alike")?;
+    let protocol = SCHEMES
+        .iter()
+        .find(|(name, _)| *name == scheme)
+        .map(|(_, protocol)| *protocol)
+        .ok_or_else(|| {
+            format!("the transport {scheme} is not known: use udp, tcp, tls, ws or wss")
+        })?;
     let rest = rest.trim_end_matches('/');
     if let Ok(address) = rest.parse::<SocketAddr>() {
         return Ok((protocol, address));
@@ -123,7 +156,7 @@ fn parse(url: &str) -> Result<(Protocol, SocketAddr), String> {
     let ip: IpAddr = bare.parse().map_err(|_| {
         format!("{rest} is no address: listeners take an IP address, 0.0.0.0 for all")
     })?;
-    Ok((protocol, SocketAddr::new(ip, 5060)))
+    Ok((protocol, SocketAddr::new(ip, protocol.default_port())))
 }
 
 #[cfg(test)]
@@ -140,7 +173,18 @@ mod tests {
             parse("tcp://[::1]"),
             Ok((Protocol::Tcp, "[::1]:5060".parse().unwrap()))
         );
-        assert!(parse("sctp://1.2.3.4").is_err_and(|why| why.contains("udp or tcp")));
+        for (url, port) in [
+            ("tls://1.2.3.4", 5061),
+            ("ws://1.2.3.4/", 80),
+            ("wss://[::]", 443),
+        ] {
+            assert_eq!(
+                parse(url).map(|(_, address)| address.port()),
+                Ok(port),
+                "{url}"
+            );
+        }
+        assert!(parse("sctp://1.2.3.4").is_err_and(|why| why.contains("udp, tcp, tls")));
         assert!(parse("5060").is_err());
         assert!(parse("udp://host:5060").is_err());
     }

@@ -1,10 +1,10 @@
 //! Where a request goes, and what we say of ourselves to whom it goes.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use callbot_sip::Uri;
-use callbot_sip::ua::{FlowId, Protocol, Source, Target};
+use callbot_sip::ua::{FlowId, PeerHost, Protocol, Source, Target};
 
 use super::Listener;
 use crate::driver::resolve::resolve;
@@ -71,22 +71,7 @@ impl Locator {
             uri: hop.as_str().to_owned(),
             why,
         };
-        if hop.is_sips() {
-            return Err(fail(
-                "sips needs TLS, which this endpoint does not speak".to_owned(),
-            ));
-        }
-        let protocol = match hop.transport().map(str::to_ascii_lowercase).as_deref() {
-            Some("tcp") => Protocol::Tcp,
-            Some("udp") => Protocol::Udp,
-            Some(other) => {
-                return Err(fail(format!(
-                    "the transport {other} is not known: use udp or tcp"
-                )));
-            }
-            None if self.listens(Protocol::Udp) => Protocol::Udp,
-            None => Protocol::Tcp,
-        };
+        let protocol = self.protocol_of(hop).map_err(&fail)?;
         let port = hop.port().unwrap_or_else(|| protocol.default_port());
         if port == 0 {
             return Err(fail("port 0 cannot be called".to_owned()));
@@ -94,18 +79,24 @@ impl Locator {
         let remote = resolve(hop.host(), port)
             .await
             .map_err(|error| fail(error.to_string()))?;
-        let listener = self.listener_for(protocol, remote).ok_or_else(|| {
-            fail(format!(
+        let listener = self.listener_for(protocol, remote);
+        if listener.is_none() && protocol == Protocol::Udp {
+            return Err(fail(format!(
                 "no listener of this endpoint speaks {protocol} over {}",
                 family(remote.ip())
-            ))
-        })?;
-        let local = listener.local;
-        let bind = local.ip();
-        let advertised = SocketAddr::new(self.advertised_ip(local.ip(), remote.ip()), local.port());
+            )));
+        }
+        let wildcard = match remote {
+            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        let bind = listener.map_or(wildcard, |listener| listener.local.ip());
+        let ip = self.advertised_ip(bind, remote.ip());
+        let port = listener.map_or(0, |listener| listener.local.port());
         let target = Target {
-            local: Some(local),
-            ..Target::direct(protocol, remote, advertised)
+            host: PeerHost::from(hop.host()),
+            local: listener.map(|listener| listener.local),
+            ..Target::direct(protocol, remote, SocketAddr::new(ip, port))
         };
         Ok(Located {
             target,
@@ -113,8 +104,26 @@ impl Locator {
             remote,
             media: MediaAddress {
                 bind,
-                advertised: advertised.ip(),
+                advertised: ip,
             },
+        })
+    }
+
+    /// The transport to `hop` (RFC 3263 4.1 without NAPTR): the one that it names, made secure for `sips`.
+    fn protocol_of(&self, hop: &Uri) -> std::result::Result<Protocol, String> {
+        let named = match hop.transport() {
+            None => None,
+            Some(name) => Some(Protocol::from_name(name).ok_or_else(|| {
+                format!("the transport {name} is not known: use udp, tcp, tls, ws or wss")
+            })?),
+        };
+        Ok(match named {
+            Some(Protocol::Ws | Protocol::Wss) if hop.is_sips() => Protocol::Wss,
+            _ if hop.is_sips() => Protocol::Tls,
+            Some(named) => named,
+            None if self.listens(Protocol::Udp) => Protocol::Udp,
+            None if self.listens(Protocol::Tcp) || !self.listens(Protocol::Tls) => Protocol::Tcp,
+            None => Protocol::Tls,
         })
     }
 
@@ -135,7 +144,11 @@ impl Locator {
         };
         match listener.protocol {
             Protocol::Udp => format!("sip:{at}{address}"),
-            other => format!("sip:{at}{address};transport={}", other.uri_name()),
+            // `ws` would mean both kinds, and who dials must know which.
+            other => format!(
+                "sip:{at}{address};transport={}",
+                other.via_name().to_ascii_lowercase()
+            ),
         }
     }
 
@@ -168,6 +181,8 @@ impl Locator {
                     .then(|| self.listeners.iter().find(same_family))
                     .flatten()
             })
+            // A WebSocket of ours is reached by itself alone.
+            .filter(|_| !protocol.is_websocket())
     }
 
     fn advertised_ip(&self, local: IpAddr, remote: IpAddr) -> IpAddr {
@@ -179,6 +194,23 @@ impl Locator {
         }
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         routes.source_towards(remote).unwrap_or(local)
+    }
+
+    /// Whether this is an address that one of our listeners has, or that peers are told of it.
+    pub(crate) fn is_own(&self, remote: SocketAddr) -> bool {
+        self.listeners.iter().any(|listener| {
+            listener.local.port() == remote.port()
+                && (listener.local.ip() == remote.ip()
+                    || self.advertise == Some(remote.ip())
+                    // An address is this machine's own when the way to it begins there.
+                    || listener.local.ip().is_unspecified() && self.begins_at(remote.ip()))
+        })
+    }
+
+    /// Whether the way to an address begins there.
+    fn begins_at(&self, ip: IpAddr) -> bool {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        routes.source_towards(ip).is_ok_and(|source| source == ip)
     }
 
     /// The source of a datagram that came to a listener.
@@ -197,16 +229,24 @@ impl Locator {
     /// listener's port, for the connection's own is gone with it.
     pub(crate) fn stream_source(
         &self,
+        protocol: Protocol,
         listener: Option<usize>,
         local: SocketAddr,
         remote: SocketAddr,
         flow: FlowId,
     ) -> Source {
-        let port = listener
-            .and_then(|index| self.listeners.get(index))
-            .or_else(|| self.listeners.iter().find(|l| l.protocol == Protocol::Tcp))
-            .map_or(local.port(), |listener| listener.local.port());
-        self.source(Protocol::Tcp, local, port, remote, Some(flow))
+        let accepted = listener.and_then(|index| self.listeners.get(index));
+        let port = match accepted {
+            Some(listener) => listener.local.port(),
+            // RFC 7118 5: whom we called by WebSocket cannot call us back but by it.
+            None if protocol.is_websocket() => 0,
+            None => self
+                .listeners
+                .iter()
+                .find(|listener| listener.protocol == protocol)
+                .map_or(local.port(), |listener| listener.local.port()),
+        };
+        self.source(protocol, local, port, remote, Some(flow))
     }
 
     fn source(

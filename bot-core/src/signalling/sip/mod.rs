@@ -17,19 +17,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use callbot_sip::ua::{FlowId, Invite, InviteId, Registration};
+use callbot_sip::ua::{FlowId, Invite, InviteId, Protocol, Registration};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Act;
 use crate::account::RegistrationStatus;
 use crate::call::Shared;
-use crate::driver::stream::Connection;
+use crate::driver::connection::Connection;
 use crate::error::{Error, Result};
 use crate::service::{Reply, Request};
 
-pub(crate) use listen::{Listener, bind};
+pub(crate) use listen::{Listener, Wanted, bind};
 pub(crate) use locate::Locator;
-pub(crate) use place::{check_account, options, place, register};
+pub(crate) use place::{check_account, leads_here, options, place, register};
 pub(crate) use requests::PendingRequest;
 pub(crate) use task::{Parts, Settings, spawn};
 
@@ -51,6 +51,7 @@ pub(crate) enum Inbound {
     },
     Opened {
         flow: FlowId,
+        protocol: Protocol,
         listener: Option<usize>,
         local: SocketAddr,
         remote: SocketAddr,
@@ -58,6 +59,7 @@ pub(crate) enum Inbound {
     },
     Closed {
         flow: FlowId,
+        protocol: Protocol,
         remote: SocketAddr,
         why: String,
     },

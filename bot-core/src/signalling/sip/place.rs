@@ -29,12 +29,19 @@ pub(crate) async fn place(
 ) -> Result<Arc<Shared>> {
     let uri = parse_uri(&request.uri)?;
     let account = account_for(endpoint, &request, &uri)?;
-    let proxy = request.proxy.as_deref().map(parse_uri).transpose()?;
+    // A URI that leaves the way open, in the account's domain, goes where the account is registered.
+    let registrar = || {
+        let account = account?;
+        let is_open = uri.port().is_none() && uri.transport().is_none() && !uri.is_sips();
+        account.registrar.as_deref().filter(|_| is_open)
+    };
+    let proxy = request.proxy.as_deref().or_else(registrar);
+    let proxy = proxy.map(parse_uri).transpose()?;
     let located = endpoint.locator.locate(uri, proxy.as_ref()).await?;
     let from = match (&request.from, account) {
         (Some(from), _) => from.clone(),
         (None, Some(account)) => account.aor.clone(),
-        (None, None) => format!("sip:callbot@{}", located.target.advertised),
+        (None, None) => anonymous(&located),
     };
     let from = parse_uri(&from)?;
     let from_header = match &request.from_display {
@@ -72,6 +79,7 @@ pub(crate) async fn place(
     invite.call_id = Some(call_id);
     invite.contact_user = account.and_then(|account| user_of(&account.aor));
     invite.headers = convert::headers(request.headers);
+    invite.max_forwards = request.max_forwards.unwrap_or(invite.max_forwards);
     invite.body = Some(convert::sdp(offer));
     invite.credentials = request
         .credentials
@@ -93,6 +101,15 @@ pub(crate) async fn place(
         .map_err(|_| Error::Closed)?;
     placed.await.map_err(|_| Error::Closed)??;
     Ok(call)
+}
+
+/// Our URI where we have no account.
+fn anonymous(located: &Located) -> String {
+    let address = located.target.advertised;
+    match address.port() {
+        0 => "sip:callbot@anonymous.invalid".to_owned(),
+        _ => format!("sip:callbot@{address}"),
+    }
 }
 
 /// The account that a call is placed from: the one that was asked for, or the
@@ -195,10 +212,24 @@ pub(crate) fn check_account(account: &Account) -> Result<()> {
     Ok(())
 }
 
+/// Whether a request to this URI, or to `proxy`, would come to the endpoint itself. Cancel safe.
+pub(crate) async fn leads_here(
+    endpoint: &EndpointShared,
+    uri: &str,
+    proxy: Option<&str>,
+) -> Result<bool> {
+    let proxy = proxy.map(parse_uri).transpose()?;
+    let located = endpoint
+        .locator
+        .locate(parse_uri(uri)?, proxy.as_ref())
+        .await?;
+    Ok(endpoint.locator.is_own(located.remote))
+}
+
 /// Asks a peer for its OPTIONS. Cancel safe.
 pub(crate) async fn options(endpoint: &Arc<EndpointShared>, uri: &str) -> Result<Reply> {
     let located = endpoint.locator.locate(parse_uri(uri)?, None).await?;
-    let from = format!("<sip:callbot@{}>", located.target.advertised);
+    let from = format!("<{}>", anonymous(&located));
     let request = OutOfDialog::new(located.target, Method::Options, located.uri, from);
     let (reply, answer) = oneshot::channel();
     let command = ToSip::Request {

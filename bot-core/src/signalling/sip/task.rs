@@ -70,7 +70,7 @@ pub(crate) struct Parts {
     pub(crate) endpoint: Arc<EndpointShared>,
     pub(crate) arrivals: mpsc::Sender<Arrival>,
     pub(crate) commands: mpsc::Receiver<ToSip>,
-    pub(crate) inbound: (mpsc::Sender<Inbound>, mpsc::Receiver<Inbound>),
+    pub(crate) inbound: mpsc::Receiver<Inbound>,
     pub(crate) observer: Option<MessageObserver>,
 }
 
@@ -90,7 +90,7 @@ impl SipTask {
         let weak = parts.endpoint.commands.downgrade();
         Self {
             ua,
-            transport: Transport::new(parts.locator.clone(), parts.inbound.0, weak),
+            transport: Transport::new(parts.locator.clone(), parts.endpoint.links.clone(), weak),
             locator: parts.locator,
             endpoint: parts.endpoint,
             calls: HashMap::new(),
@@ -98,7 +98,7 @@ impl SipTask {
             requests: HashMap::new(),
             arrivals: parts.arrivals,
             commands: parts.commands,
-            inbound: parts.inbound.1,
+            inbound: parts.inbound,
             observer: parts.observer,
             refusing: false,
             closing: None,
@@ -211,18 +211,24 @@ impl SipTask {
             }
             Inbound::Opened {
                 flow,
+                protocol,
                 listener,
                 local,
                 remote,
                 connection,
             } => self
                 .transport
-                .opened(flow, listener, local, remote, connection),
-            Inbound::Closed { flow, remote, why } => {
-                if self.transport.closed(flow, remote) {
+                .opened(flow, protocol, listener, local, remote, connection),
+            Inbound::Closed {
+                flow,
+                protocol,
+                remote,
+                why,
+            } => {
+                if self.transport.closed(flow) {
                     self.ua.transport_failed(
                         now,
-                        &FailedTransport::connection(flow, Protocol::Tcp, remote),
+                        &FailedTransport::connection(flow, protocol, remote),
                         why,
                     );
                 }
@@ -363,6 +369,12 @@ impl SipTask {
                 call.hung_up = true;
                 call.shared.close_media();
                 self.ua.bye(now, id, Vec::new())
+            }
+            Act::HangupBecause { reason } => {
+                call.hung_up = true;
+                call.shared.close_media();
+                let reason = convert::headers(vec![("Reason".to_owned(), reason)]);
+                self.ua.bye(now, id, reason)
             }
             Act::Reoffer { body } => match self.ua.reinvite(now, id, Some(sdp(body))) {
                 Ok(_) => Ok(()),

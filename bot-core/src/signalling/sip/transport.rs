@@ -2,26 +2,47 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use callbot_sip::ua::{FailedTransport, FlowId, PeerHost, Protocol, Source, Transmit};
 use tokio::sync::mpsc;
 
-use super::{Inbound, Locator, ToSip};
+use super::{Locator, ToSip};
+use crate::driver::connection::{Connection, Links};
 use crate::driver::resolve::resolve;
-use crate::driver::stream::{self, Connection};
+use crate::driver::stream;
 
 /// The connections of one endpoint, and its listeners' sockets.
 pub(crate) struct Transport {
     locator: Locator,
+    links: Arc<Links>,
     connections: HashMap<FlowId, Open>,
-    by_remote: HashMap<SocketAddr, FlowId>,
-    inbound: mpsc::Sender<Inbound>,
+    by_peer: HashMap<Peer, FlowId>,
     commands: mpsc::WeakSender<ToSip>,
+}
+
+/// Whom a connection leads to: what makes it fit for another request (RFC 5923).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Peer {
+    protocol: Protocol,
+    remote: SocketAddr,
+    /// Whom the peer has proved to be: what is meant for another name must not go to it (RFC 5922 4).
+    proved: Option<PeerHost>,
+}
+
+impl Peer {
+    fn new(protocol: Protocol, remote: SocketAddr, host: &PeerHost) -> Self {
+        Self {
+            protocol,
+            remote,
+            proved: protocol.is_secure().then(|| host.clone()),
+        }
+    }
 }
 
 struct Open {
     connection: Connection,
-    remote: SocketAddr,
+    peer: Peer,
     source: Option<Source>,
 }
 
@@ -34,14 +55,14 @@ pub(crate) type Failure = (FailedTransport, String);
 impl Transport {
     pub(crate) fn new(
         locator: Locator,
-        inbound: mpsc::Sender<Inbound>,
+        links: Arc<Links>,
         commands: mpsc::WeakSender<ToSip>,
     ) -> Self {
         Self {
             locator,
+            links,
             connections: HashMap::new(),
-            by_remote: HashMap::new(),
-            inbound,
+            by_peer: HashMap::new(),
             commands,
         }
     }
@@ -49,29 +70,36 @@ impl Transport {
     pub(crate) fn opened(
         &mut self,
         flow: FlowId,
+        protocol: Protocol,
         listener: Option<usize>,
         local: SocketAddr,
         remote: SocketAddr,
         connection: Connection,
     ) {
-        let source = self.locator.stream_source(listener, local, remote, flow);
-        self.connections.insert(
-            flow,
-            Open {
-                connection,
-                remote,
-                source: Some(source),
-            },
-        );
-        self.by_remote.entry(remote).or_insert(flow);
+        let source = self
+            .locator
+            .stream_source(protocol, listener, local, remote, flow);
+        // One that we opened is known already, with the name that it proved.
+        let known = self.connections.remove(&flow).map(|open| open.peer);
+        let peer = known.unwrap_or_else(|| Peer::new(protocol, remote, &PeerHost::Ip(remote.ip())));
+        self.by_peer.entry(peer.clone()).or_insert(flow);
+        let open = Open {
+            connection,
+            peer,
+            source: Some(source),
+        };
+        self.connections.insert(flow, open);
     }
 
     /// Forgets a connection; true when it was known.
-    pub(crate) fn closed(&mut self, flow: FlowId, remote: SocketAddr) -> bool {
-        if self.by_remote.get(&remote) == Some(&flow) {
-            self.by_remote.remove(&remote);
+    pub(crate) fn closed(&mut self, flow: FlowId) -> bool {
+        let Some(open) = self.connections.remove(&flow) else {
+            return false;
+        };
+        if self.by_peer.get(&open.peer) == Some(&flow) {
+            self.by_peer.remove(&open.peer);
         }
-        self.connections.remove(&flow).is_some()
+        true
     }
 
     /// Where messages of a connection come from.
@@ -86,12 +114,17 @@ impl Transport {
             .flow
             .and_then(|flow| Some((flow, self.connections.get(&flow)?)))
         {
-            let way = (open.remote, Some(flow));
+            let way = (open.peer.remote, Some(flow));
             return if open.connection.send(transmit.payload.clone()) {
                 Ok(way)
             } else {
                 Err(Some(broken(&transmit, "the connection takes no more")))
             };
+        }
+        if target.protocol.is_websocket() && transmit.transaction.is_none() && target.flow.is_some()
+        {
+            // An answer: a peer that came by WebSocket listens nowhere (RFC 7118 5).
+            return Err(Some(broken(&transmit, "its WebSocket is gone")));
         }
         let remote = match (target.remote, &target.host) {
             (Some(remote), _) => remote,
@@ -111,11 +144,7 @@ impl Transport {
         };
         match target.protocol {
             Protocol::Udp => self.send_datagram(&transmit, remote),
-            Protocol::Tcp => self.send_stream(&transmit, remote),
-            other => Err(Some(broken(
-                &transmit,
-                &format!("this endpoint does not speak {other}"),
-            ))),
+            _ => self.send_stream(&transmit, remote),
         }
     }
 
@@ -151,24 +180,25 @@ impl Transport {
         transmit: &Transmit,
         remote: SocketAddr,
     ) -> Result<Way, Option<Failure>> {
+        let peer = Peer::new(transmit.target.protocol, remote, &transmit.target.host);
         let known = self
-            .by_remote
-            .get(&remote)
+            .by_peer
+            .get(&peer)
             .and_then(|flow| Some((*flow, self.connections.get(flow)?)));
         let (flow, sent) = match known {
             Some((flow, open)) => (flow, open.connection.send(transmit.payload.clone())),
             None => {
-                let (flow, connection) = stream::connect(remote, self.inbound.clone());
+                let host = transmit.target.host.clone();
+                let (flow, connection) =
+                    stream::connect(peer.protocol, remote, host, self.links.clone());
                 let sent = connection.send(transmit.payload.clone());
-                self.by_remote.insert(remote, flow);
-                self.connections.insert(
-                    flow,
-                    Open {
-                        connection,
-                        remote,
-                        source: None,
-                    },
-                );
+                self.by_peer.insert(peer.clone(), flow);
+                let open = Open {
+                    connection,
+                    peer,
+                    source: None,
+                };
+                self.connections.insert(flow, open);
                 (flow, sent)
             }
         };

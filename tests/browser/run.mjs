@@ -1,0 +1,106 @@
+// usage: node run.mjs '{"peers": FOLDER, "control": PORT, "library": "jssip", "server": "ws://..", "user": .., "domain": ..,
+//                       "password": .., "register": true, "answers": true, "microphone": FILE.wav, "folder": FOLDER}'
+//
+// A browser with one SIP user agent, driven over a TCP connection by lines of JSON: {"id": 1, "do": "call", "with": ["sip:.."]} is
+// answered with {"id": 1, "ok": ..} or {"id": 1, "error": ".."}; what happens meanwhile is told as {"event": ..}. The browser ends
+// when that connection does.
+
+import fs from 'node:fs';
+import http from 'node:http';
+import net from 'node:net';
+import path from 'node:path';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { pack } from './pack.mjs';
+
+const options = { register: false, answers: true, password: '', ...JSON.parse(process.argv[2]) };
+const here = path.dirname(fileURLToPath(import.meta.url));
+const modules = path.join(path.resolve(options.peers), 'node_modules');
+const { chromium } = createRequire(path.join(modules, 'x.js'))('playwright-core');
+
+// ---- the page's own server -----------------------------------------------------------------------------------------
+
+const types = { '.html': 'text/html', '.js': 'text/javascript', '.mjs': 'text/javascript', '.json': 'application/json' };
+
+function find(url) {
+  const { pathname } = new URL(url, 'http://localhost');
+  if (pathname === '/') return fs.readFileSync(path.join(here, 'page.html'));
+  if (pathname === '/favicon.ico') return '';
+  if (pathname === '/peer.js') return fs.readFileSync(path.join(here, 'peer.js'));
+  if (pathname === '/pack/jssip.js') return pack(path.join(modules, 'jssip/lib/JsSIP.js'), 'JsSIP', modules);
+  const file = path.join(modules, path.normalize(pathname.replace(/^\/modules\//, '')));
+  return file.startsWith(modules) ? fs.readFileSync(file) : undefined;
+}
+
+const site = http.createServer((request, response) => {
+  try {
+    const body = find(request.url);
+    const type = types[path.extname(new URL(request.url, 'http://localhost').pathname)] || 'text/html';
+    response.writeHead(200, { 'content-type': type }).end(body);
+  } catch {
+    response.writeHead(404).end();
+  }
+});
+await new Promise((done) => site.listen(0, '127.0.0.1', done));
+
+// ---- the browser ---------------------------------------------------------------------------------------------------
+
+const flags = [
+  '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+  '--disable-component-update', '--disable-sync', '--disable-audio-output', '--autoplay-policy=no-user-gesture-required',
+  '--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream', '--ignore-certificate-errors',
+  // Tests live on loopback, which WebRTC leaves out, and behind no resolver of .local names.
+  '--allow-loopback-in-peer-connection', '--disable-features=WebRtcHideLocalIpsWithMdns',
+];
+if (options.microphone) flags.push(`--use-file-for-fake-audio-capture=${options.microphone}`);
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
+  headless: true,
+  args: flags,
+});
+const context = await browser.newContext({ ignoreHTTPSErrors: true, permissions: ['microphone'] });
+const page = await context.newPage();
+const sockets = new Set();
+const say = (what) => {
+  const line = `${JSON.stringify(what)}\n`;
+  process.stdout.write(line);
+  for (const socket of sockets) socket.write(line);
+};
+page.on('console', (message) => process.stderr.write(`${message.text().slice(0, 2000)}\n`));
+page.on('pageerror', (error) => say({ event: 'pageerror', cause: error.message }));
+await page.exposeFunction('tell', say);
+await page.goto(`http://127.0.0.1:${site.address().port}/`);
+await page.waitForFunction(() => window.peer);
+
+// ---- the control connection ----------------------------------------------------------------------------------------
+
+const commands = {
+  start: () => page.evaluate((o) => window.peer.start(o), options),
+  statistics: () => page.evaluate(() => window.peer.statistics()),
+  heard: (seconds) => page.evaluate((s) => window.peer.heard(s), seconds || 2),
+  press: (digits, way) => page.evaluate(([d, w]) => window.peer.press(d, w), [digits, way]),
+  screenshot: (file) => page.screenshot({ path: file }).then(() => null),
+};
+
+async function obey({ id, do: name, with: words = [] }) {
+  try {
+    const act = commands[name] || ((...rest) => page.evaluate(([n, r]) => window.peer.act(n, ...r), [name, rest]));
+    say({ id, ok: (await act(...words)) ?? null });
+  } catch (error) {
+    say({ id, error: error.message });
+  }
+}
+
+const control = net.createServer((socket) => {
+  sockets.add(socket);
+  let text = '';
+  socket.on('data', (chunk) => {
+    text += chunk;
+    for (let end; (end = text.indexOf('\n')) >= 0; text = text.slice(end + 1)) obey(JSON.parse(text.slice(0, end)));
+  });
+  const over = async () => { await browser.close(); process.exit(0); };
+  socket.on('end', over);
+  socket.on('error', over);
+});
+control.listen(options.control, '127.0.0.1');
+process.on('SIGTERM', async () => { await browser.close(); process.exit(0); });

@@ -1,0 +1,368 @@
+//! A browser with a SIP user agent in a page: Debian's Chromium, driven by playwright-core, with JsSIP, SIP.js or sipML5.
+//!
+//! `tests/browser/run.mjs` starts it and takes commands as lines of JSON over a TCP connection; the libraries are installed into
+//! `/.peers/browser` by `cargo xtask peers`. Its microphone is a WAV file, and it can say which pitch it hears.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+
+use crate::lab::{Lab, find};
+use crate::process::{Process, wait_for};
+
+/// How long a command may take, the browser's start included.
+const COMMAND: Duration = Duration::from_secs(20);
+
+/// The library in the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Library {
+    /// JsSIP.
+    JsSip,
+    /// SIP.js.
+    SipJs,
+    /// sipML5.
+    SipMl,
+}
+
+impl Library {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::JsSip, Self::SipJs, Self::SipMl];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::JsSip => "jssip",
+            Self::SipJs => "sipjs",
+            Self::SipMl => "sipml",
+        }
+    }
+}
+
+/// How one browser is set up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    values: serde_json::Map<String, Value>,
+    name: String,
+}
+
+impl Options {
+    fn set(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.values.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Registers as `user`, with this password.
+    #[must_use]
+    pub fn registers(self, password: &str) -> Self {
+        self.set("register", true).set("password", password)
+    }
+
+    /// Lets incoming calls ring until [`Browser::answer`].
+    #[must_use]
+    pub fn only_rings(self) -> Self {
+        self.set("answers", false)
+    }
+
+    /// What the microphone hears: a WAV file, over and over.
+    #[must_use]
+    pub fn microphone(self, file: &Path) -> Self {
+        self.set("microphone", file.display().to_string())
+    }
+
+    /// STUN and TURN servers as the browser's `iceServers`, and whether only relays may be used.
+    #[must_use]
+    pub fn ice(self, servers: Value, only_relay: bool) -> Self {
+        let policy = if only_relay { "relay" } else { "all" };
+        self.set("iceServers", servers).set("icePolicy", policy)
+    }
+
+    /// Starts the browser and its user agent.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn start(self, lab: &Lab) -> Result<Browser> {
+        Browser::start(lab, self)
+    }
+}
+
+/// A running browser.
+#[derive(Debug)]
+pub struct Browser {
+    process: Process,
+    control: TcpStream,
+    log: Arc<Log>,
+    name: String,
+    commands: u64,
+}
+
+/// Every line that came over the control connection, in order.
+#[derive(Debug, Default)]
+struct Log {
+    entries: Mutex<Vec<Value>>,
+    grown: Condvar,
+}
+
+impl Log {
+    fn entries(&self) -> MutexGuard<'_, Vec<Value>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where `cargo xtask peers` puts what npm installs.
+#[must_use]
+pub fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.peers/browser")
+}
+
+/// Whether Chromium, Node.js and the libraries are there.
+#[must_use]
+pub fn is_there() -> bool {
+    let libraries = ["playwright-core", "jssip", "sip.js", "sipml"];
+    let modules = folder().join("node_modules");
+    find("chromium").is_some()
+        && find("node").is_some()
+        && libraries
+            .iter()
+            .all(|library| modules.join(library).is_dir())
+}
+
+impl Browser {
+    /// A browser that connects to `server` (`ws://..` or `wss://..`) as `user` of `domain`, to be adjusted and started.
+    #[must_use]
+    pub fn with(library: Library, server: &str, user: &str, domain: &str) -> Options {
+        let options = Options {
+            values: serde_json::Map::new(),
+            name: format!("{}-{user}", library.name()),
+        };
+        options
+            .set("library", library.name())
+            .set("server", server)
+            .set("user", user)
+            .set("domain", domain)
+    }
+
+    fn start(lab: &Lab, options: Options) -> Result<Self> {
+        let node = find("node").context("node is not installed")?;
+        let port = lab.port()?;
+        let name = options.name.clone();
+        let options = options
+            .set("control", port)
+            .set("peers", folder().display().to_string())
+            .set("folder", lab.folder().display().to_string());
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/run.mjs");
+        let arguments = [
+            script.display().to_string(),
+            Value::from(options.values).to_string(),
+        ];
+        let process = Process::start(lab, &name, &node, &arguments, &[])?;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let control = wait_for("browser's control port", COMMAND, || {
+            TcpStream::connect(address).ok()
+        })
+        .with_context(|| format!("the browser said:\n{}", process.last_words()))?;
+        let log = Arc::new(Log::default());
+        listen(
+            control.try_clone().context("share the connection")?,
+            log.clone(),
+        )?;
+        let mut browser = Self {
+            process,
+            control,
+            log,
+            name,
+            commands: 0,
+        };
+        browser.command("start", json!([]))?;
+        Ok(browser)
+    }
+
+    /// Gives a command of `run.mjs` and returns what it answered.
+    ///
+    /// # Errors
+    ///
+    /// When it fails, or gives no answer within 20 s.
+    pub fn command(&mut self, name: &str, words: Value) -> Result<Value> {
+        self.commands += 1;
+        let id = self.commands;
+        writeln!(
+            self.control,
+            "{}",
+            json!({ "id": id, "do": name, "with": words })
+        )
+        .context("write to the browser")?;
+        let (_, answer) = self.wait(0, &format!("answer to {name}"), COMMAND, |entry| {
+            entry["id"] == id
+        })?;
+        if let Some(error) = answer["error"].as_str() {
+            bail!("{}: {name} failed: {error}", self.name);
+        }
+        Ok(answer["ok"].clone())
+    }
+
+    /// Calls a URI; see [`Browser::wait_event`] for `ringing`, `established`, `failed` and `ended`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Browser::command`].
+    pub fn call(&mut self, uri: &str) -> Result<()> {
+        self.command("call", json!([uri])).map(drop)
+    }
+
+    /// Answers the call that rings.
+    ///
+    /// # Errors
+    ///
+    /// As [`Browser::command`].
+    pub fn answer(&mut self) -> Result<()> {
+        self.command("answer", json!([])).map(drop)
+    }
+
+    /// Hangs up, or gives up.
+    ///
+    /// # Errors
+    ///
+    /// As [`Browser::command`].
+    pub fn hang_up(&mut self) -> Result<()> {
+        self.command("hangUp", json!([])).map(drop)
+    }
+
+    /// Presses keys, by RFC 4733 or by INFO.
+    ///
+    /// # Errors
+    ///
+    /// As [`Browser::command`].
+    pub fn press(&mut self, keys: &str, by_info: bool) -> Result<()> {
+        let way = if by_info { "info" } else { "rfc4733" };
+        self.command("press", json!([keys, way])).map(drop)
+    }
+
+    /// Puts the call on hold, and waits until that is agreed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Browser::command`].
+    pub fn hold(&mut self) -> Result<()> {
+        self.command("hold", json!([])).map(drop)
+    }
+
+    /// Takes it off hold.
+    ///
+    /// # Errors
+    ///
+    /// As [`Browser::command`].
+    pub fn resume(&mut self) -> Result<()> {
+        self.command("resume", json!([])).map(drop)
+    }
+
+    /// The status that OPTIONS to a URI is answered with (not by sipML5).
+    ///
+    /// # Errors
+    ///
+    /// As [`Browser::command`].
+    pub fn options(&mut self, uri: &str) -> Result<Option<u64>> {
+        Ok(self.command("options", json!([uri]))?.as_u64())
+    }
+
+    /// What `getStats` says of each connection that stands; the names are those of `browser/peer.js`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Browser::command`].
+    pub fn statistics(&mut self) -> Result<Vec<Value>> {
+        let statistics = self.command("statistics", json!([]))?;
+        Ok(statistics.as_array().cloned().unwrap_or_default())
+    }
+
+    /// The pitch that the page has heard most in the last `seconds`, in hertz; 0 for silence.
+    ///
+    /// # Errors
+    ///
+    /// When it has heard nothing at all, not even silence.
+    pub fn heard(&mut self, seconds: u32) -> Result<f64> {
+        let heard = self.command("heard", json!([seconds]))?;
+        heard.as_f64().context("the page has no audio to hear")
+    }
+
+    /// Waits until an event of this kind has come, from the beginning on.
+    ///
+    /// # Errors
+    ///
+    /// When the time is up; the message lists the events that did come.
+    pub fn wait_event(&self, kind: &str, limit: Duration) -> Result<Value> {
+        let what = format!("event {kind}");
+        Ok(self
+            .wait(0, &what, limit, |entry| entry["event"] == kind)?
+            .1)
+    }
+
+    /// The digits that came by INFO.
+    #[must_use]
+    pub fn digits(&self) -> String {
+        let entries = self.log.entries();
+        let digits = entries.iter().filter(|entry| entry["event"] == "digit");
+        digits.filter_map(|entry| entry["digit"].as_str()).collect()
+    }
+
+    fn wait(
+        &self,
+        from: usize,
+        what: &str,
+        limit: Duration,
+        fits: impl Fn(&Value) -> bool,
+    ) -> Result<(usize, Value)> {
+        let end = Instant::now() + limit;
+        let mut entries = self.log.entries();
+        loop {
+            let found = entries.iter().enumerate().skip(from);
+            if let Some((at, entry)) = found.into_iter().find(|(_, entry)| fits(entry)) {
+                return Ok((at, entry.clone()));
+            }
+            let Some(left) = end.checked_duration_since(Instant::now()) else {
+                bail!(
+                    "{}: no {what} within {:.1} s, only {:?}; it said:\n{}",
+                    self.name,
+                    limit.as_secs_f64(),
+                    *entries,
+                    self.process.last_words()
+                );
+            };
+            let waited = self.log.grown.wait_timeout(entries, left);
+            entries = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Closes the browser.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end within 5 s.
+    pub fn quit(&mut self) -> Result<()> {
+        let status = self.process.terminate(Duration::from_secs(5))?;
+        ensure!(status.success(), "the browser ended with {status}");
+        Ok(())
+    }
+}
+
+/// Reads lines until the connection ends, and wakes whoever waits for one.
+fn listen(stream: TcpStream, log: Arc<Log>) -> Result<()> {
+    let read = move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            if let Ok(entry) = serde_json::from_str(&line) {
+                log.entries().push(entry);
+                log.grown.notify_all();
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("browser control".to_owned())
+        .spawn(read)
+        .context("start a thread")?;
+    Ok(())
+}
