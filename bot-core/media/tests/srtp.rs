@@ -1,5 +1,7 @@
 //! SRTP on the wire: against rtc-srtp, which is another implementation, and against loss, reordering, replays and damage.
 
+#![allow(clippy::unwrap_used)] // What fails here fails the test.
+
 use std::collections::HashSet;
 
 use callbot_media::leg::srtp::{MasterKey, Profile, SrtpError, SrtpReceiver, SrtpSender};

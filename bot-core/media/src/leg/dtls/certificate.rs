@@ -3,6 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use aws_lc_rs::rsa;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, date_time_ymd,
 };
@@ -83,9 +86,13 @@ impl Certificate {
     /// [`CertificateError::NoCertificate`] or [`CertificateError::Key`] if there is none that can be used.
     pub fn from_pem(certificate: &str, private_key: &str) -> Result<Self, CertificateError> {
         let der = pem_block(certificate, "CERTIFICATE").ok_or(CertificateError::NoCertificate)?;
-        let key = KeyPair::from_pem(private_key).map_err(|error| CertificateError::Key {
-            reason: error.to_string(),
-        })?;
+        let pkcs8 = pkcs8_of(private_key)?;
+        let key = KeyPair::try_from(pkcs8).map_err(key_error)?;
+        // The public key stands in the certificate as it is.
+        let public = key.public_key_raw();
+        if !der.windows(public.len()).any(|part| part == public) {
+            return Err(key_error("it is not that of the certificate"));
+        }
         Self::new(der, &key)
     }
 
@@ -146,6 +153,29 @@ impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Certificate({})", self.inner.fingerprint)
     }
+}
+
+fn key_error(error: impl fmt::Display) -> CertificateError {
+    let reason = error.to_string();
+    CertificateError::Key { reason }
+}
+
+/// The private key as PKCS#8, which all engines read; the older forms are rewritten.
+fn pkcs8_of(text: &str) -> Result<Vec<u8>, CertificateError> {
+    if let Some(der) = pem_block(text, "PRIVATE KEY") {
+        return Ok(der);
+    }
+    if let Some(der) = pem_block(text, "EC PRIVATE KEY") {
+        let key = EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_ASN1_SIGNING, &der);
+        let pkcs8 = key.map_err(key_error)?.to_pkcs8v1().map_err(key_error)?;
+        return Ok(pkcs8.as_ref().to_vec());
+    }
+    if let Some(der) = pem_block(text, "RSA PRIVATE KEY") {
+        let key = rsa::KeyPair::from_der(&der).map_err(key_error)?;
+        let pkcs8: Pkcs8V1Der<'_> = key.as_der().map_err(key_error)?;
+        return Ok(pkcs8.as_ref().to_vec());
+    }
+    Err(key_error("there is none in the key's PEM text"))
 }
 
 /// The bytes of the first PEM block with this label (RFC 7468).

@@ -1,7 +1,7 @@
 //! DTLS 1.2 and 1.3 with ECDSA peers, by dimpl.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -38,20 +38,12 @@ impl DimplEngine {
         certificate: &Certificate,
         expected: Vec<Fingerprint>,
     ) -> Result<Self, DtlsError> {
-        let config = Config::builder()
-            .require_client_certificate(true)
-            // The peer's address was signalled and confirmed before, so a cookie would only cost a round trip.
-            .use_server_cookie(false)
-            .flight_start_rto(FIRST_RETRANSMISSION)
-            .flight_retries(6)
-            .handshake_timeout(HANDSHAKE_TIMEOUT)
-            .build()
-            .map_err(failed)?;
+        let config = config()?;
         let certificate = DtlsCertificate {
             certificate: certificate.der().to_vec(),
             private_key: certificate.pkcs8().to_vec(),
         };
-        let mut dtls = Dtls::new_auto(Arc::new(config), certificate, now);
+        let mut dtls = Dtls::new_auto(config, certificate, now);
         if role == DtlsRole::Client {
             dtls.set_active(true);
         }
@@ -158,6 +150,24 @@ impl DimplEngine {
             .map(Progress::Done)
             .ok_or(DtlsError::NoCommonProfile)
     }
+}
+
+/// The configuration, which is the same for all. The library tries its ciphers out each time that one is built, which costs
+/// more than a handshake.
+fn config() -> Result<Arc<Config>, DtlsError> {
+    static CONFIG: LazyLock<Result<Arc<Config>, DtlsError>> = LazyLock::new(|| {
+        Config::builder()
+            .require_client_certificate(true)
+            // The peer's address was signalled and confirmed before, so a cookie would only cost a round trip.
+            .use_server_cookie(false)
+            .flight_start_rto(FIRST_RETRANSMISSION)
+            .flight_retries(6)
+            .handshake_timeout(HANDSHAKE_TIMEOUT)
+            .build()
+            .map(Arc::new)
+            .map_err(failed)
+    });
+    CONFIG.clone()
 }
 
 fn failed(error: Error) -> DtlsError {

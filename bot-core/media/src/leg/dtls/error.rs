@@ -80,6 +80,17 @@ impl Received {
     }
 }
 
+impl DtlsError {
+    /// The alert by which the peer is told, if it has to be.
+    pub(super) const fn alert(&self) -> Option<u8> {
+        match self {
+            Self::WrongFingerprint { .. } => Some(42),
+            Self::NoCertificate | Self::NoCommonProfile => Some(40),
+            _ => None,
+        }
+    }
+}
+
 struct Listed<'a>(&'a [Fingerprint]);
 
 impl fmt::Display for Listed<'_> {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::certificate::{Certificate, KeyKind};
 use super::dimpl_engine::DimplEngine;
 use super::error::{Received, alert_name};
-use super::record::inspect;
+use super::record::{inspect, offers_dtls13, plain_alert};
 use super::rtc_engine::RtcEngine;
 use super::{DtlsError, Fingerprint, FingerprintHash, SrtpKeys};
 
@@ -32,7 +32,9 @@ pub enum Engine {
     /// DTLS 1.2 with RSA and ECDSA certificates: for SIP peers, whose certificate may be anything.
     #[default]
     Dtls12,
-    /// DTLS 1.3, and 1.2 where the peer knows no better, with ECDSA certificates: for browsers.
+    /// DTLS 1.3, and 1.2 where the peer knows no better: for browsers. As a server it takes every certificate, since a client
+    /// that does not offer DTLS 1.3 is given to the other implementation. As a client it offers ECDSA only, so that a
+    /// server with an RSA certificate refuses: take [`Engine::Dtls12`] towards peers that may have one.
     Auto13,
 }
 
@@ -95,6 +97,8 @@ impl Machine {
 /// taken out by [`poll_transmit`](Self::poll_transmit) until there are none.
 pub struct DtlsHandshake {
     machine: Option<Machine>,
+    /// A server that lets the client's first packet decide on the engine.
+    waiting: Option<(Certificate, Vec<Fingerprint>)>,
     deadline: Instant,
     outcome: Option<Result<SrtpKeys, DtlsError>>,
     datagrams: usize,
@@ -117,6 +121,7 @@ impl DtlsHandshake {
     ) -> Self {
         let mut handshake = Self {
             machine: None,
+            waiting: None,
             deadline: now + HANDSHAKE_TIMEOUT,
             outcome: None,
             datagrams: 0,
@@ -124,40 +129,53 @@ impl DtlsHandshake {
             last: Vec::new(),
             closed: false,
         };
-        match Self::begin(now, role, certificate, peer, engine) {
-            Ok(machine) => handshake.machine = Some(machine),
-            Err(error) => handshake.outcome = Some(Err(error)),
+        if peer.is_empty() {
+            handshake.outcome = Some(Err(DtlsError::NoFingerprint));
+        } else if (engine, role) == (Engine::Auto13, DtlsRole::Server) {
+            handshake.waiting = Some((certificate.clone(), peer));
+        } else {
+            handshake.begin(now, role, certificate, peer, engine == Engine::Auto13);
         }
         handshake
     }
 
     fn begin(
+        &mut self,
         now: Instant,
         role: DtlsRole,
         certificate: &Certificate,
         peer: Vec<Fingerprint>,
-        engine: Engine,
-    ) -> Result<Machine, DtlsError> {
-        if peer.is_empty() {
-            return Err(DtlsError::NoFingerprint);
+        dtls13: bool,
+    ) {
+        // An RSA certificate of ours works with DTLS 1.2 only, which every peer has.
+        let machine = if dtls13 && certificate.kind() == KeyKind::Ecdsa {
+            DimplEngine::new(now, role, certificate, peer)
+                .map(|engine| Machine::Dimpl(Box::new(engine)))
+        } else {
+            RtcEngine::new(now, role, certificate, peer)
+                .map(|engine| Machine::Rtc(Box::new(engine)))
+        };
+        match machine {
+            Ok(machine) => self.machine = Some(machine),
+            Err(error) => self.outcome = Some(Err(error)),
         }
-        Ok(match engine {
-            Engine::Auto13 if certificate.kind() == KeyKind::Ecdsa => {
-                Machine::Dimpl(Box::new(DimplEngine::new(now, role, certificate, peer)?))
-            }
-            // An RSA certificate of ours works with DTLS 1.2 only, which every peer has.
-            Engine::Dtls12 | Engine::Auto13 => {
-                Machine::Rtc(Box::new(RtcEngine::new(now, role, certificate, peer)?))
-            }
-        })
     }
 
     /// Takes in a datagram from the peer, whose first byte is 20 to 63 (RFC 7983). What is no DTLS is dropped.
     pub fn handle_packet(&mut self, now: Instant, packet: &[u8]) {
-        let Some(machine) = &mut self.machine else {
+        let Some(datagram) = inspect(packet) else {
             return;
         };
-        let Some(datagram) = inspect(packet) else {
+        if let Some((certificate, peer)) = self.waiting.take() {
+            self.begin(
+                now,
+                DtlsRole::Server,
+                &certificate,
+                peer,
+                offers_dtls13(packet),
+            );
+        }
+        let Some(machine) = &mut self.machine else {
             return;
         };
         self.datagrams += 1;
@@ -213,6 +231,7 @@ impl DtlsHandshake {
     /// Ends the handshake. What the engine still has to say, such as an alert, is kept; the engine itself is not used again.
     /// A connection that stood keeps its outcome: its keys are as good as they were.
     fn fail(&mut self, error: DtlsError) {
+        let silent = matches!(self.machine, Some(Machine::Dimpl(_)));
         if let Some(mut machine) = self.machine.take() {
             self.last = std::iter::from_fn(|| machine.poll_transmit())
                 .take(8)
@@ -220,6 +239,11 @@ impl DtlsHandshake {
             self.last.reverse();
         }
         if self.outcome.is_none() {
+            // rtc-dtls says why it leaves, dimpl leaves without a word, and the peer would wait.
+            if let (true, Some(number)) = (silent, error.alert()) {
+                self.last
+                    .insert(0, Bytes::copy_from_slice(&plain_alert(number)));
+            }
             self.outcome = Some(Err(error));
         }
     }
@@ -250,8 +274,8 @@ impl DtlsHandshake {
     /// When [`handle_timeout`](Self::handle_timeout) must be called at the latest.
     #[must_use]
     pub fn timeout(&self) -> Option<Instant> {
-        let machine = self.machine.as_ref()?;
-        match (&self.outcome, machine.timeout()) {
+        let machine = self.machine.as_ref().and_then(Machine::timeout);
+        match (&self.outcome, machine) {
             (None, Some(timeout)) => Some(timeout.min(self.deadline)),
             (None, None) => Some(self.deadline),
             (Some(_), timeout) => timeout,

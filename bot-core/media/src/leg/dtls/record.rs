@@ -84,6 +84,56 @@ fn messages(mut body: &[u8]) -> Option<()> {
     Some(())
 }
 
+/// A fatal alert that is not encrypted, as it is understood by a peer that waits for our part of the handshake. Its record
+/// number is one that the handshake cannot have come to.
+pub(super) const fn plain_alert(number: u8) -> [u8; RECORD_HEADER + 2] {
+    [ALERT, 0xfe, 0xfd, 0, 0, 0, 0, 1, 0, 0, 0, 0, 2, 2, number]
+}
+
+/// Whether a datagram begins with a ClientHello of a client that knows DTLS 1.3. One that comes in pieces counts as such: only
+/// the key shares of today's browsers are that long.
+pub(super) fn offers_dtls13(bytes: &[u8]) -> bool {
+    hello_offers_dtls13(bytes).unwrap_or(false)
+}
+
+fn hello_offers_dtls13(bytes: &[u8]) -> Option<bool> {
+    const CLIENT_HELLO: u8 = 1;
+    const SUPPORTED_VERSIONS: u16 = 43;
+    const DTLS_13: [u8; 2] = [0xfe, 0xfc];
+    let header = bytes.get(RECORD_HEADER..RECORD_HEADER + MESSAGE_HEADER)?;
+    if *bytes.first()? != HANDSHAKE || header[0] != CLIENT_HELLO {
+        return None;
+    }
+    let length = u24(header.get(1..4)?);
+    let fragment = u24(header.get(9..12)?);
+    if fragment < length {
+        return Some(true);
+    }
+    let body = bytes.get(RECORD_HEADER + MESSAGE_HEADER..)?.get(..length)?;
+    // Version and random; then session, cookie, cipher suites and compression methods, each after its length.
+    let (_session, rest) = vector(body.get(34..)?, 1)?;
+    let (_cookie, rest) = vector(rest, 1)?;
+    let (_suites, rest) = vector(rest, 2)?;
+    let (_compression, rest) = vector(rest, 1)?;
+    let (mut extensions, _) = vector(rest, 2)?;
+    while !extensions.is_empty() {
+        let kind = u24(extensions.get(..2)?);
+        let (extension, rest) = vector(extensions.get(2..)?, 2)?;
+        if kind == usize::from(SUPPORTED_VERSIONS) {
+            let (versions, _) = vector(extension, 1)?;
+            return Some(versions.chunks_exact(2).any(|version| version == DTLS_13));
+        }
+        extensions = rest;
+    }
+    Some(false)
+}
+
+/// What stands behind a length of so many bytes, and the rest.
+fn vector(bytes: &[u8], width: usize) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_at_checked(width)?;
+    rest.split_at_checked(u24(length))
+}
+
 fn u24(bytes: &[u8]) -> usize {
     bytes
         .iter()

@@ -1,10 +1,16 @@
 //! DTLS 1.2 with RSA and ECDSA peers, by rtc-dtls.
 //!
 //! Its connection is reached only through its table of connections by address, so there is a table with one place.
+//!
+//! Its retransmission has gaps, which are closed here: it stops a side's timer when any handshake record comes, also a
+//! repeated one that does not get the handshake on, and it answers a repeated flight with nothing until it is done. Two such
+//! ends can wait for each other for ever. So the last flight is kept, and its datagrams are sent again as they were: who had
+//! them takes them for replays, who had not gets on.
 
+use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use rtc_dtls::config::{
@@ -30,8 +36,24 @@ const PROFILES: [SrtpProtectionProfile; 4] = [
     SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_32,
 ];
 
+/// How long the engine waits before it sends a flight anew, with new record numbers: always the same, and seven times. The
+/// eighth time it gives up, which must not be before the handshake's own end.
+const ENGINE_INTERVAL: Duration = Duration::from_millis(1300);
+
+/// How long it takes until the last flight is sent again as it was; then twice as long each time, so many times.
+const FIRST_REPETITION: Duration = Duration::from_millis(250);
+const REPETITIONS: u32 = 6;
+
+/// Datagrams of a flight that are kept; the longest has a handful.
+const FLIGHT_MAX: usize = 16;
+
 pub(super) struct RtcEngine {
     endpoint: Endpoint,
+    transmits: VecDeque<Bytes>,
+    flight: Vec<Bytes>,
+    /// When the flight is to be repeated, and how often it was.
+    repeat_at: Option<Instant>,
+    repeated: u32,
     role: DtlsRole,
     expected: Vec<Fingerprint>,
     /// What the check of the certificate said, which the engine only passes on as an error of its own.
@@ -54,6 +76,8 @@ impl RtcEngine {
             .with_srtp_protection_profiles(PROFILES.to_vec())
             .with_client_auth(ClientAuthType::RequireAnyClientCert)
             .with_extended_master_secret(ExtendedMasterSecretType::Request)
+            .with_flight_interval(ENGINE_INTERVAL)
+            // There is no authority to ask: the fingerprint is what counts.
             .with_insecure_skip_verify(true)
             .with_verify_peer_certificate(Some(verifier(expected.clone(), Arc::clone(&refused))))
             .build(role == DtlsRole::Client, Some(PEER))
@@ -64,13 +88,19 @@ impl RtcEngine {
         if role == DtlsRole::Client {
             endpoint.connect(now, PEER, config, None).map_err(failed)?;
         }
-        Ok(Self {
+        let mut engine = Self {
             endpoint,
+            transmits: VecDeque::new(),
+            flight: Vec::new(),
+            repeat_at: None,
+            repeated: 0,
             role,
             expected,
             refused,
             done: false,
-        })
+        };
+        engine.collect(now);
+        Ok(engine)
     }
 
     pub(super) fn handle_packet(
@@ -79,6 +109,7 @@ impl RtcEngine {
         packet: &[u8],
     ) -> Result<Progress, DtlsError> {
         let events = self.endpoint.read(now, PEER, None, BytesMut::from(packet));
+        self.collect(now);
         let events = match events {
             Ok(events) => events,
             // What an engine refuses after the handshake cannot be from the peer: it knows the keys.
@@ -89,6 +120,9 @@ impl RtcEngine {
             match event {
                 EndpointEvent::HandshakeComplete => {
                     self.done = true;
+                    // From here on the engine answers repeated flights itself.
+                    self.flight.clear();
+                    self.repeat_at = None;
                     return self.keys().map(Progress::Done);
                 }
                 EndpointEvent::PeerClosed => return Ok(Progress::Closed),
@@ -99,28 +133,60 @@ impl RtcEngine {
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Result<Progress, DtlsError> {
-        if self.timeout().is_some_and(|timeout| timeout <= now) {
+        if self
+            .endpoint
+            .poll_timeout(&PEER)
+            .is_some_and(|timeout| timeout <= now)
+        {
             let result = self.endpoint.handle_timeout(PEER, now);
+            self.collect(now);
             if !self.done {
                 result.map_err(|error| self.cause(error))?;
             }
         }
+        if self.repeat_at.is_some_and(|at| at <= now) {
+            self.transmits.extend(self.flight.iter().cloned());
+            self.repeated += 1;
+            let wait = FIRST_REPETITION * (1 << self.repeated.min(REPETITIONS));
+            self.repeat_at = (self.repeated < REPETITIONS).then(|| now + wait);
+        }
         Ok(Progress::None)
+    }
+
+    /// Takes over what the engine wants to send: while the handshake goes on, that is a flight to be kept.
+    fn collect(&mut self, now: Instant) {
+        let fresh: Vec<Bytes> = std::iter::from_fn(|| self.endpoint.poll_transmit())
+            .map(|transmit| transmit.message.freeze())
+            .collect();
+        if fresh.is_empty() {
+            return;
+        }
+        self.transmits.extend(fresh.iter().cloned());
+        if !self.done {
+            self.flight = fresh;
+            self.flight.truncate(FLIGHT_MAX);
+            self.repeated = 0;
+            self.repeat_at = Some(now + FIRST_REPETITION);
+        }
     }
 
     pub(super) fn close(&mut self, now: Instant) {
         // It cannot fail: it only writes a packet, and forgets the connection.
         drop(self.endpoint.close(now));
+        self.repeat_at = None;
+        self.done = true;
+        self.collect(now);
     }
 
     pub(super) fn poll_transmit(&mut self) -> Option<Bytes> {
-        self.endpoint
-            .poll_transmit()
-            .map(|transmit| transmit.message.freeze())
+        self.transmits.pop_front()
     }
 
     pub(super) fn timeout(&self) -> Option<Instant> {
-        self.endpoint.poll_timeout(&PEER)
+        [self.endpoint.poll_timeout(&PEER), self.repeat_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn keys(&self) -> Result<SrtpKeys, DtlsError> {

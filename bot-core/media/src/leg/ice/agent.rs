@@ -13,11 +13,15 @@ use super::{CANDIDATES_MAX, CandidateKind, IceCandidate};
 /// A peer that answers no more is noticed within this time.
 pub const LOST_AFTER: Duration = Duration::from_secs(10);
 
-/// Retransmissions of checks: at first after 250 ms, then ever more slowly up to 1.5 s, which is also how often a path in use
-/// is checked. Six unanswered ones end a path, after 7.5 s; with the pause since the last answer that stays below
-/// [`LOST_AFTER`]. The library's own figures would take 20 to 27 s.
+/// How long a path may be silent. The peer's checks and its answers to ours both break the silence; the first come at least
+/// every 6 s (RFC 7675, section 5.1), the second every 2 s. The library itself waits for 15 s after the peer's last check,
+/// whatever it is told.
+const SILENT_FOR: Duration = Duration::from_secs(9);
+
+/// Retransmissions of checks: at first after 250 ms, then ever more slowly up to 2 s, which is also how often a path in use
+/// is checked. Six unanswered ones end a path that the peer does not check either.
 const FIRST_RETRANSMISSION: Duration = Duration::from_millis(250);
-const SLOWEST_RETRANSMISSION: Duration = Duration::from_millis(1500);
+const SLOWEST_RETRANSMISSION: Duration = Duration::from_secs(2);
 const RETRANSMISSIONS: usize = 6;
 
 /// Pairs of candidates that are checked.
@@ -86,6 +90,9 @@ pub struct IceAgent {
     inner: is::IceAgent,
     selected: Option<(SocketAddr, SocketAddr)>,
     state: IceState,
+    /// When the peer was last heard on the path.
+    heard: Instant,
+    silent: bool,
     sources: Vec<SocketAddr>,
     refused: u64,
 }
@@ -114,6 +121,8 @@ impl IceAgent {
             inner,
             selected: None,
             state: IceState::New,
+            heard: now,
+            silent: false,
             sources: Vec::new(),
             refused: 0,
         }
@@ -205,7 +214,10 @@ impl IceAgent {
     ) -> bool {
         let accepted = self.accept(now, local, source, packet);
         if accepted {
-            self.drain_events();
+            if self.selected.is_some_and(|(_, remote)| remote == source) {
+                self.hear(now);
+            }
+            self.drain_events(now);
         } else {
             self.refused += 1;
         }
@@ -219,7 +231,7 @@ impl IceAgent {
         source: SocketAddr,
         packet: &[u8],
     ) -> bool {
-        if packet.len() > PACKET_MAX {
+        if packet.len() > PACKET_MAX || !is_signed_to_its_end(packet) {
             return false;
         }
         let Ok(message) = StunMessage::parse(packet) else {
@@ -248,12 +260,20 @@ impl IceAgent {
     /// Tells the time.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.inner.handle_timeout(now);
-        self.drain_events();
+        self.drain_events(now);
+        if self.state == IceState::Connected && now >= self.heard + SILENT_FOR {
+            self.silent = true;
+        }
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) must be called at the latest. Ask anew after each call.
     pub fn timeout(&mut self) -> Option<Instant> {
-        self.inner.poll_timeout()
+        let watching = self.state == IceState::Connected && !self.silent;
+        let silence = watching.then(|| self.heard + SILENT_FOR);
+        [self.inner.poll_timeout(), silence]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The next packet to be sent.
@@ -277,7 +297,10 @@ impl IceAgent {
     /// How far the agent is.
     #[must_use]
     pub const fn state(&self) -> IceState {
-        self.state
+        match self.state {
+            IceState::Connected if self.silent => IceState::Disconnected,
+            state => state,
+        }
     }
 
     /// Whether we choose the path. It changes when both sides want to.
@@ -292,7 +315,12 @@ impl IceAgent {
         self.refused
     }
 
-    fn drain_events(&mut self) {
+    const fn hear(&mut self, now: Instant) {
+        self.heard = now;
+        self.silent = false;
+    }
+
+    fn drain_events(&mut self, now: Instant) {
         while let Some(event) = self.inner.poll_event() {
             match event {
                 IceAgentEvent::IceConnectionStateChange(state) => self.state = state_of(state),
@@ -300,11 +328,36 @@ impl IceAgent {
                     source,
                     destination,
                     ..
-                } => self.selected = Some((source, destination)),
+                } => {
+                    self.selected = Some((source, destination));
+                    self.hear(now);
+                }
                 _ => {}
             }
         }
     }
+}
+
+/// Whether nothing but a fingerprint follows the attribute MESSAGE-INTEGRITY. What does is not signed and must be ignored
+/// (RFC 8489, section 14.5), but the library would read it.
+fn is_signed_to_its_end(packet: &[u8]) -> bool {
+    const MESSAGE_INTEGRITY: u16 = 0x0008;
+    const FINGERPRINT: u16 = 0x8028;
+    let mut rest = packet.get(20..).unwrap_or_default();
+    let mut signed = false;
+    while let [kind, kind_low, length, length_low, after @ ..] = rest {
+        let kind = u16::from_be_bytes([*kind, *kind_low]);
+        let length = usize::from(u16::from_be_bytes([*length, *length_low]));
+        if signed && kind != FINGERPRINT {
+            return false;
+        }
+        signed |= kind == MESSAGE_INTEGRITY;
+        match after.get(length.next_multiple_of(4)..) {
+            Some(after) => rest = after,
+            None => return false,
+        }
+    }
+    signed && rest.is_empty()
 }
 
 const fn state_of(state: IceConnectionState) -> IceState {

@@ -36,8 +36,8 @@ impl Stream {
 /// Session keys, set up for use.
 pub(super) enum Transform {
     CounterMode {
-        cipher: EncryptingKey,
-        authentication: Key,
+        cipher: Box<EncryptingKey>,
+        authentication: Box<Key>,
         salt: [u8; 14],
         tag: usize,
     },
@@ -93,8 +93,8 @@ impl Transform {
             });
         }
         Ok(Self::CounterMode {
-            cipher: counter_mode(key)?,
-            authentication: Key::new(HMAC_SHA1_FOR_LEGACY_USE_ONLY, authentication),
+            cipher: Box::new(counter_mode(key)?),
+            authentication: Box::new(Key::new(HMAC_SHA1_FOR_LEGACY_USE_ONLY, authentication)),
             salt: salt.try_into().map_err(|_| SrtpError::Cipher)?,
             tag: match stream {
                 Stream::Rtp => profile.rtp_tag_length(),
