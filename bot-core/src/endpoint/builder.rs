@@ -68,7 +68,7 @@ impl Default for EndpointBuilder {
             pages: None,
             advertise: None,
             rtp_ports: 10_000..=20_000,
-            codecs: vec![Codec::Pcmu, Codec::Pcma],
+            codecs: Codec::DEFAULT.to_vec(),
             telephone_event: true,
             accounts: Vec::new(),
             max_calls: 5_000,
@@ -148,7 +148,7 @@ impl EndpointBuilder {
         self
     }
 
-    /// The codecs, best first; PCMU and PCMA by default.
+    /// The codecs, best first; PCMU, PCMA, G.722 and Opus by default. An answer follows the order of its offer.
     pub fn codecs(mut self, codecs: impl IntoIterator<Item = Codec>) -> Self {
         self.codecs = codecs.into_iter().collect();
         self
