@@ -6,7 +6,7 @@ mod network;
 
 use std::time::Duration;
 
-use callbot_media::codec::{Codec, Encoder, SendParameters};
+use callbot_media::codec::{Codec, Encoder};
 use callbot_media::frame::Frame;
 use callbot_media::receive::{AudioReceiver, ReceiverConfig, ReceiverStatistics};
 use callbot_media::resample::resample;
@@ -26,7 +26,7 @@ fn score(reference: &[i16], degraded: &[i16]) -> f64 {
 }
 
 fn encoder(fmtp: &str, loss: f32) -> Box<dyn Encoder> {
-    let mut encoder = Codec::Opus.encoder(&Codec::Opus.send_parameters(fmtp));
+    let mut encoder = Codec::Opus.encoder_with(&Codec::Opus.send_parameters(fmtp));
     encoder.expect_loss(loss);
     encoder
 }
@@ -76,7 +76,7 @@ fn without_loss_speech_is_what_the_codec_alone_makes_of_it() {
     for codec in [Codec::Opus, Codec::G722] {
         for name in PASSAGES {
             let signal = wide(name);
-            let packets = payloads(&mut *codec.encoder(&SendParameters::default()), &signal);
+            let packets = payloads(&mut *codec.encoder(), &signal);
             let mut alone = Vec::new();
             let mut decoder = codec.decoder();
             for packet in &packets {

@@ -14,7 +14,7 @@ use network::passage;
 
 /// The payloads of 20 ms each.
 fn payloads(codec: Codec, parameters: &SendParameters, signal: &[i16]) -> Vec<Vec<u8>> {
-    let mut encoder = codec.encoder(parameters);
+    let mut encoder = codec.encoder_with(parameters);
     signal
         .chunks_exact(codec.audio_rate() as usize / 50)
         .map(|chunk| {
@@ -132,9 +132,7 @@ fn g722_gives_the_bits_that_others_give() {
         .map(|n| (((n * 97) % 512 - 256) * 100) as i16)
         .collect();
     let mut payload = Vec::new();
-    Codec::G722
-        .encoder(&SendParameters::default())
-        .encode(&signal, &mut payload);
+    Codec::G722.encoder().encode(&signal, &mut payload);
     assert_eq!(payload.len(), 160);
     assert_eq!(
         payload[..16],
@@ -148,9 +146,7 @@ fn g722_gives_the_bits_that_others_give() {
 #[test]
 fn l16_is_in_network_byte_order() {
     let mut payload = Vec::new();
-    Codec::L16
-        .encoder(&SendParameters::default())
-        .encode(&[0x0102, -2], &mut payload);
+    Codec::L16.encoder().encode(&[0x0102, -2], &mut payload);
     assert_eq!(payload, [0x01, 0x02, 0xff, 0xfe]);
     assert_eq!(Codec::L16.samples_in(&payload[..3]), None);
 }
@@ -254,7 +250,7 @@ fn a_lost_packet_comes_back_from_the_one_after() {
     // Redundancy is sent for speech alone.
     let signal = resample(&passage("slt"), 8_000, 16_000);
     let recovery = |fmtp: &str, loss: f32| {
-        let mut encoder = Codec::Opus.encoder(&Codec::Opus.send_parameters(fmtp));
+        let mut encoder = Codec::Opus.encoder_with(&Codec::Opus.send_parameters(fmtp));
         encoder.expect_loss(loss);
         let mut decoder = Codec::Opus.decoder();
         let mut packets = Vec::new();

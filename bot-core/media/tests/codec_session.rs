@@ -202,7 +202,7 @@ fn comfort_noise_stands_until_audio_comes_again() {
             .level(-20.0)
             .lasting(Duration::from_secs(6))
             .samples(8_000);
-        let mut encoder = Codec::Pcmu.encoder(&Default::default());
+        let mut encoder = Codec::Pcmu.encoder();
         let mut sequence = 100_u16;
         for n in 0..300_u32 {
             // Two seconds of tone, two of noise that is described anew once, two of tone.

@@ -7,7 +7,7 @@ mod session_support;
 use std::time::{Duration, Instant};
 
 use callbot_media::Now;
-use callbot_media::codec::{Codec, SendParameters};
+use callbot_media::codec::Codec;
 use callbot_media::player::{Playback, Prompt, Repeat};
 use callbot_media::sdp::Negotiated;
 use callbot_media::session::{Command, MediaSession, SessionConfig, TransmitMemory};
@@ -124,7 +124,7 @@ fn audio_of(codec: Codec, count: u16) -> Vec<Vec<u8>> {
     let signal = Tone::new(&[310.0, 520.0, 1_700.0])
         .lasting(Duration::from_secs(2))
         .samples(codec.audio_rate());
-    let mut encoder = codec.encoder(&SendParameters::default());
+    let mut encoder = codec.encoder();
     let mut payload = Vec::new();
     (0..count)
         .map(|n| {
@@ -313,7 +313,7 @@ fn codecs() {
         let signal = Tone::new(&[310.0, 520.0, 1_700.0])
             .lasting(Duration::from_secs(10))
             .samples(codec.audio_rate());
-        let mut encoder = codec.encoder(&SendParameters::default());
+        let mut encoder = codec.encoder();
         let mut payload = Vec::new();
         let begun = Instant::now();
         for frame in signal.chunks_exact(codec.audio_rate() as usize / 50) {

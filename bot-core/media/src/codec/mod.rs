@@ -233,7 +233,13 @@ impl Codec {
 
     /// A new encoder, one for each stream that is sent.
     #[must_use]
-    pub fn encoder(self, parameters: &SendParameters) -> Box<dyn Encoder> {
+    pub fn encoder(self) -> Box<dyn Encoder> {
+        self.encoder_with(&SendParameters::default())
+    }
+
+    /// A new encoder that does as the peer asked.
+    #[must_use]
+    pub fn encoder_with(self, parameters: &SendParameters) -> Box<dyn Encoder> {
         match self {
             Codec::Pcmu => Box::new(pcmu::Pcmu),
             Codec::Pcma => Box::new(pcma::Pcma),
@@ -361,10 +367,6 @@ mod tests {
 
     const G711: [Codec; 2] = [Codec::Pcmu, Codec::Pcma];
 
-    fn encoder(codec: Codec) -> Box<dyn Encoder> {
-        codec.encoder(&SendParameters::default())
-    }
-
     #[test]
     fn names_are_read_in_any_case() {
         assert_eq!("pcmu".parse(), Ok(Codec::Pcmu));
@@ -389,7 +391,7 @@ mod tests {
         for codec in G711 {
             let samples: Vec<i16> = (i16::MIN..=i16::MAX).step_by(7).collect();
             let (mut bytes, mut back) = (Vec::new(), Vec::new());
-            encoder(codec).encode(&samples, &mut bytes);
+            codec.encoder().encode(&samples, &mut bytes);
             codec.decoder().decode(&bytes, &mut back).unwrap();
             assert_eq!(codec.samples_in(&bytes), Some(samples.len() as u32));
             for (sample, value) in samples.iter().zip(&back) {
@@ -409,7 +411,7 @@ mod tests {
             let codes: Vec<u8> = (0..=255).collect();
             let (mut samples, mut again) = (Vec::new(), Vec::new());
             codec.decoder().decode(&codes, &mut samples).unwrap();
-            encoder(codec).encode(&samples, &mut again);
+            codec.encoder().encode(&samples, &mut again);
             for (code, again) in codes.iter().zip(&again) {
                 // Mu-law has two zeros.
                 assert!(
@@ -424,7 +426,7 @@ mod tests {
     fn known_values_are_as_the_standard_has_them() {
         let coded = |codec: Codec, samples: &[i16]| {
             let mut bytes = Vec::new();
-            encoder(codec).encode(samples, &mut bytes);
+            codec.encoder().encode(samples, &mut bytes);
             bytes
         };
         assert_eq!(

@@ -98,7 +98,7 @@ impl Packer {
         let start = self.taken;
         self.taken += samples;
         let encoder = self.encoder.get_or_insert_with(|| {
-            let mut encoder = self.codec.encoder(&self.parameters);
+            let mut encoder = self.codec.encoder_with(&self.parameters);
             if let Some(percent) = self.expected_loss {
                 encoder.expect_loss(percent);
             }

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use callbot_media::codec::{Codec, SendParameters};
+use callbot_media::codec::Codec;
 use callbot_media::frame::Frame;
 use callbot_media::receive::{AudioReceiver, Playout, ReceiverConfig};
 
@@ -41,7 +41,7 @@ impl Random {
 
 /// The packets of a signal, of `samples` each, sent by a clock that is off by so many millionths and delayed by nothing.
 pub fn packets(signal: &[i16], codec: Codec, samples: usize, ppm: i64) -> Vec<Packet> {
-    let mut encoder = codec.encoder(&SendParameters::default());
+    let mut encoder = codec.encoder();
     signal
         .chunks_exact(samples)
         .enumerate()
@@ -139,9 +139,7 @@ pub fn passage(name: &str) -> Vec<i16> {
 /// What the codec alone makes of a signal.
 pub fn coded(signal: &[i16], codec: Codec) -> Vec<i16> {
     let (mut bytes, mut out) = (Vec::new(), Vec::new());
-    codec
-        .encoder(&SendParameters::default())
-        .encode(signal, &mut bytes);
+    codec.encoder().encode(signal, &mut bytes);
     codec
         .decoder()
         .decode(&bytes, &mut out)
