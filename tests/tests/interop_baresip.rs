@@ -305,7 +305,7 @@ fn baresip_calls_answer_over_tls_and_is_dialled() {
             &key,
         ];
         let mut callbot = Callbot::serve(lab, "callbot", &arguments)?;
-        let mut baresip = Baresip::named("caller", baresip_sound(lab)?)
+        let mut baresip = Baresip::named("caller", baresip_sound(lab, "pcmu")?)
             .over(Transport::Tls)
             .certificate(theirs.both.clone())
             .authority(lab.path("ca.pem"))
@@ -328,7 +328,7 @@ fn baresip_calls_answer_over_tls_and_is_dialled() {
         )?;
 
         // Out: callbot checks baresip's.
-        let mut callee = Baresip::named("callee", baresip_sound(lab)?)
+        let mut callee = Baresip::named("callee", baresip_sound(lab, "pcmu")?)
             .over(Transport::Tls)
             .certificate(theirs.both)
             .answering()
