@@ -192,7 +192,10 @@ impl Stream {
         else {
             return;
         };
-        if let Some((timestamp, rest)) = self.packer.rest() {
+        while let Some((timestamp, rest)) = self.packer.rest() {
+            if rest.is_empty() {
+                continue;
+            }
             let audio_type = self.negotiated.send_payload_type;
             let header = self
                 .leg
@@ -213,6 +216,11 @@ impl Stream {
         };
         self.packer.push(frame, timestamp);
         while let Some((timestamp, payload)) = self.packer.next() {
+            if payload.is_empty() {
+                // The codec pauses: the packet after says so by its marker.
+                self.sending = false;
+                continue;
+            }
             let marker = !std::mem::replace(&mut self.sending, true);
             let payload_type = self.negotiated.send_payload_type;
             let header = self
