@@ -279,11 +279,14 @@ fn a_handshake_survives_a_network_that_loses_a_tenth_of_it() {
         let mut random = Random(seed);
         secure.call.lose = Box::new(move |_| random.chance(10.0));
         secure.call.run(9000);
-        assert!(
-            !secure.call.a.session.is_handshaking(),
-            "seed {seed}: {:?}",
-            secure.failures()
-        );
+        for peer in [&secure.call.a, &secure.call.b] {
+            let at = peer.address;
+            assert!(
+                peer.saw(|event| matches!(event, MediaEvent::Secured { .. })),
+                "seed {seed}, {at}: {:?}",
+                secure.failures()
+            );
+        }
         secure.call.lose = Box::new(|_| false);
         secure.talk(&format!("seed {seed}"));
     }
