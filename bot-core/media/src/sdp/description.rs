@@ -171,7 +171,11 @@ fn split(line: &[u8]) -> Option<(u8, &[u8])> {
 }
 
 fn malformed(line: usize, text: &[u8], problem: &'static str) -> SdpError {
-    let text = String::from_utf8_lossy(text);
+    // Where line ends are lost a key may follow, and errors are logged.
+    let key = text
+        .windows(6)
+        .position(|part| part.eq_ignore_ascii_case(b"inline"));
+    let text = String::from_utf8_lossy(&text[..key.unwrap_or(text.len())]);
     SdpError::Malformed {
         line,
         text: text.chars().filter(|c| !c.is_control()).take(80).collect(),
