@@ -552,6 +552,13 @@ impl Slot {
                         .receive_rtcp(now, received.arrival, received.source, bytes)
                 }
             }
+            // What a handshake came to is told before the far end hears of it: it
+            // may hang up at once, and then the cause would be its BYE.
+            if self.handshaking {
+                while let Some(event) = leg.session.poll_event() {
+                    (leg.events)(FromSweep::Event(event));
+                }
+            }
             // Passing sessions answer packet by packet.
             while let Some(out) = leg.session.poll_transmit() {
                 leg.socket

@@ -7,6 +7,7 @@ use super::{MediaSession, Stream};
 use crate::Now;
 use crate::analysis::VoiceDetector;
 use crate::frame::Frame;
+use crate::leg::transport::Transport;
 use crate::player::SourceState;
 
 impl MediaSession {
@@ -42,6 +43,7 @@ impl MediaSession {
         stream.watch(
             now,
             self.config.rtp_timeout,
+            self.below.transport(),
             &mut self.events,
             &mut self.out,
         );
@@ -137,6 +139,7 @@ impl Stream {
         &mut self,
         now: Now,
         timeout: std::time::Duration,
+        below: Option<&Transport>,
         events: &mut EventQueue,
         out: &mut TransmitQueue,
     ) {
@@ -149,7 +152,10 @@ impl Stream {
             let silent = now.instant.saturating_duration_since(last);
             if silent >= timeout {
                 self.timed_out = true;
-                let text = self.leg.explain_silence(silent);
+                let mut text = self.leg.explain_silence(silent);
+                if let Some(refused) = below.and_then(|below| below.figures().explain()) {
+                    text = format!("{text}; {refused}");
+                }
                 self.leg.forget_refused();
                 events.push(MediaEvent::RtpTimeout { text });
             }
