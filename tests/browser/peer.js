@@ -245,6 +245,8 @@ libraries.sipjs = async (options) => {
 };
 
 libraries.sipml = async (options) => {
+  // Called, sipML5 2.1.4 would answer again when its own stream, which it adds after the offer, asks for a negotiation.
+  Object.defineProperty(window.RTCPeerConnection.prototype, 'onnegotiationneeded', { set() {} });
   await script('/modules/sipml/SIPml-api.js');
   const { SIPml } = window;
   const remote = document.getElementById('remote');
