@@ -31,6 +31,8 @@ pub enum Peer {
     KamailioSecure,
     /// Chromium, Node.js and the SIP libraries for browsers, as `cargo xtask peers` installs them.
     Browser,
+    /// Firefox and what drives it, beside all that [`Peer::Browser`] stands for.
+    Firefox,
     /// tcpdump, with the right to capture on the loopback device.
     Tcpdump,
 }
@@ -46,6 +48,7 @@ impl Peer {
                 find("kamailio").is_some() && ["tls.so", "websocket.so"].iter().all(|m| module(m))
             }
             Self::Browser => crate::browser::is_there(),
+            Self::Firefox => crate::browser::is_there() && crate::browser::firefox_is_there(),
             Self::Tcpdump => find("tcpdump").is_some() && is_root(),
         }
     }
