@@ -350,6 +350,9 @@ impl Sweep {
             }
             ToSweep::Apply(id, negotiated) => {
                 self.serve(id, |slot| {
+                    if negotiated.ice.is_some() {
+                        slot.leg.socket.tell_addresses();
+                    }
                     slot.leg.session.apply(now, &negotiated);
                     slot.flush();
                 });
@@ -536,10 +539,15 @@ impl Slot {
             found += 1;
             let bytes = buffer.bytes(received.len);
             match channel {
-                Channel::Rtp => {
-                    leg.session
-                        .receive_rtp(now, received.arrival, received.source, bytes)
-                }
+                Channel::Rtp => match received.local {
+                    Some(local) => {
+                        leg.session
+                            .receive_at(now, received.arrival, local, received.source, bytes)
+                    }
+                    None => leg
+                        .session
+                        .receive_rtp(now, received.arrival, received.source, bytes),
+                },
                 Channel::Rtcp => {
                     leg.session
                         .receive_rtcp(now, received.arrival, received.source, bytes)
@@ -547,7 +555,8 @@ impl Slot {
             }
             // Passing sessions answer packet by packet; what they owe is sent at once.
             while let Some(out) = leg.session.poll_transmit() {
-                leg.socket.send(out.channel, out.destination, out.payload);
+                leg.socket
+                    .send(out.channel, out.local, out.destination, out.payload);
             }
         }
         found
@@ -557,7 +566,8 @@ impl Slot {
     fn send(&mut self) {
         let leg = &mut *self.leg;
         while let Some(out) = leg.session.poll_transmit() {
-            leg.socket.send(out.channel, out.destination, out.payload);
+            leg.socket
+                .send(out.channel, out.local, out.destination, out.payload);
         }
     }
 
