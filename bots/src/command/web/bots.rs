@@ -60,7 +60,7 @@ impl Offer {
                 "echo",
                 "echo",
                 "Echo",
-                "Sends your voice back, half a second later",
+                "Repeats you, half a second later",
                 &[],
             ),
             card,
@@ -68,14 +68,14 @@ impl Offer {
                 "record",
                 "record",
                 "Answering machine",
-                "Takes a message after the beep, and plays it back",
+                "Takes a message and plays it back",
                 &[("#", "ends the message")],
             ),
             card_of(
                 "music",
                 "music",
                 "Player",
-                "Music, speech and tones, for the ear and the meters",
+                "Music, speech and tones, over and over",
                 &[
                     ("1", "music"),
                     ("2", "speech"),
@@ -141,7 +141,7 @@ fn demo_flow(messages: &str) -> std::result::Result<(IvrBot, Card), Misuse> {
     let card = Card {
         user: "ivr",
         title: "Menu".to_owned(),
-        about: "The demo’s IVR: prompts, keys and a message".to_owned(),
+        about: "The demo’s IVR: prompts and keys".to_owned(),
         icon: "menu",
         keys: vec![
             ("1", "leave a message"),

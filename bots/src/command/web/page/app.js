@@ -106,6 +106,7 @@ function chosen() {
   const { uri, title } = target();
   $('callee').textContent = title;
   $('uri').textContent = uri || 'type a name or a SIP address';
+  $('hints').replaceChildren(...hints(bots.find((bot) => uri === `sip:${bot.user}@${host}`)?.keys));
 }
 
 async function start() {
@@ -118,6 +119,7 @@ async function start() {
   }
   const call = { uri };
   current = call;
+  document.body.dataset.called = '';
   audioContext();
   note('');
   $('pressed').textContent = '';
@@ -368,9 +370,9 @@ $('microphone').onchange = async () => {
 navigator.mediaDevices?.addEventListener?.('devicechange', listMicrophones);
 
 function figures(now) {
-  $('figures').replaceChildren(...FIGURES.flatMap(([name, label]) => {
+  $('figures').replaceChildren(...FIGURES.map(([name, label]) => {
     const known = now[name] !== undefined;
-    return [make('dt', { textContent: label }), make('dd', { textContent: known ? now[name] : '–', className: known ? '' : 'none' })];
+    return make('div', {}, make('dt', { textContent: label }), make('dd', { textContent: known ? now[name] : '–', className: known ? '' : 'none' }));
   }));
   if (!current) return;
   if (!current.began) $('timer').textContent = '';
@@ -421,12 +423,13 @@ theme(chosenTheme);
 
 // ---- bots -----------------------------------------------------------------------------------------------------------
 
-function card(value, { title, about, icon: name, keys = [] }, ...more) {
+const hints = (keys = []) => keys.map(([key, words]) => make('span', {}, make('kbd', { textContent: key }), ` ${words}`));
+
+function card(value, { title, about, icon: name, keys }, ...more) {
   const radio = make('input', { type: 'radio', name: 'bot', value });
-  const hints = keys.map(([key, words]) => make('span', {}, make('kbd', { textContent: key }), ` ${words}`));
   const text = make('strong', { textContent: title });
   return make('label', { className: 'bot' }, radio, make('span', { className: 'icon' }, icon(name)), text,
-    make('span', { className: 'about', textContent: about }), ...more, make('span', { className: 'hints' }, ...hints));
+    make('span', { className: 'about', textContent: about }), ...more, make('span', { className: 'hints' }, ...hints(keys)));
 }
 
 async function load() {
