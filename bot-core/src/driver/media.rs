@@ -354,6 +354,9 @@ impl Sweep {
             }
             ToSweep::Apply(id, negotiated) => {
                 self.serve(id, |slot| {
+                    if negotiated.ice.is_some() {
+                        slot.leg.socket.tell_addresses();
+                    }
                     slot.leg.session.apply(now, &negotiated);
                     slot.flush();
                 });
@@ -555,10 +558,15 @@ impl Slot {
             found += 1;
             let bytes = buffer.bytes(received.len);
             match channel {
-                Channel::Rtp => {
-                    leg.session
-                        .receive_rtp(now, received.arrival, received.source, bytes)
-                }
+                Channel::Rtp => match received.local {
+                    Some(local) => {
+                        leg.session
+                            .receive_at(now, received.arrival, local, received.source, bytes)
+                    }
+                    None => leg
+                        .session
+                        .receive_rtp(now, received.arrival, received.source, bytes),
+                },
                 Channel::Rtcp => {
                     leg.session
                         .receive_rtcp(now, received.arrival, received.source, bytes)
@@ -574,7 +582,7 @@ impl Slot {
             // Passing sessions answer packet by packet.
             while let Some(out) = leg.session.poll_transmit() {
                 leg.socket
-                    .send_soon(out.channel, out.destination, out.payload, buffer);
+                    .send_soon(out.channel, out.local, out.destination, out.payload, buffer);
             }
         }
         found
@@ -584,7 +592,8 @@ impl Slot {
     fn send(&mut self) {
         let leg = &mut *self.leg;
         while let Some(out) = leg.session.poll_transmit() {
-            leg.socket.send(out.channel, out.destination, out.payload);
+            leg.socket
+                .send(out.channel, out.local, out.destination, out.payload);
         }
     }
 

@@ -1,18 +1,22 @@
 //! The two datagram ports of one RTP leg, on the machine's network or in memory.
 
-use std::io::IoSliceMut;
-use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
+use std::cell::RefCell;
+use std::io::{IoSlice, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant, SystemTime};
 
 use callbot_media::session::Channel;
+use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, SockaddrStorage, bind,
-    recvmsg, sendto, setsockopt, socket, sockopt::ReceiveTimestampns,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
+    SockaddrStorage, bind, recvmsg, sendmsg, sendto, setsockopt, socket,
+    sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo, ReceiveTimestampns},
 };
 
 use super::memory::MemorySocket;
 use super::ports::Lease;
+use super::route::Routes;
 
 /// Datagrams that are sent together.
 const TOGETHER: usize = 64;
@@ -31,6 +35,10 @@ pub(crate) enum MediaSocket {
 pub(crate) struct UdpPair {
     rtp: UdpSocket,
     rtcp: UdpSocket,
+    /// The RTP port's address, as it was bound.
+    bound: SocketAddr,
+    /// With several addresses on one socket: where packets leave by themselves.
+    routes: Option<RefCell<Routes>>,
     _lease: Lease,
 }
 
@@ -60,6 +68,9 @@ struct Outgoing {
 pub(crate) struct Received {
     pub(crate) len: usize,
     pub(crate) source: SocketAddr,
+    /// The address of ours that it came to, where the socket has several and
+    /// tells them apart.
+    pub(crate) local: Option<SocketAddr>,
     pub(crate) arrival: Instant,
 }
 
@@ -67,7 +78,7 @@ impl ReceiveBuffer {
     pub(crate) fn new() -> Self {
         Self {
             data: Box::new([0; 2048]),
-            control: nix::cmsg_space!(nix::sys::time::TimeSpec),
+            control: nix::cmsg_space!(nix::sys::time::TimeSpec, in6_pktinfo),
             outbox: Outbox {
                 bytes: Vec::with_capacity(TOGETHER * 256),
                 entries: Vec::with_capacity(TOGETHER),
@@ -104,6 +115,7 @@ impl ReceiveBuffer {
 impl UdpPair {
     /// Binds both ports.
     pub(crate) fn bind(rtp: SocketAddr, rtcp: SocketAddr, lease: Lease) -> std::io::Result<Self> {
+        let bound = rtp;
         let rtp = bind_nonblocking(rtp)?;
         let rtcp = bind_nonblocking(rtcp)?;
         setsockopt(&rtp, ReceiveTimestampns, &true)?;
@@ -112,8 +124,56 @@ impl UdpPair {
         Ok(Self {
             rtp,
             rtcp,
+            bound,
+            routes: None,
             _lease: lease,
         })
+    }
+
+    /// Sends from `local`, where the route to `destination` would not do so by
+    /// itself; whether it was sent, or tried.
+    fn send_from(&self, local: SocketAddr, destination: SocketAddr, payload: &[u8]) -> bool {
+        let Some(routes) = &self.routes else {
+            return false;
+        };
+        match routes.borrow_mut().source_towards(destination.ip()) {
+            Ok(source) if source != local.ip() => {}
+            _ => return false,
+        }
+        let v4 = |ip: Ipv4Addr| in_addr {
+            s_addr: u32::from_ne_bytes(ip.octets()),
+        };
+        let (info4, info6);
+        let control = match local.ip() {
+            IpAddr::V4(ip) => {
+                info4 = in_pktinfo {
+                    ipi_ifindex: 0,
+                    ipi_spec_dst: v4(ip),
+                    ipi_addr: v4(Ipv4Addr::UNSPECIFIED),
+                };
+                ControlMessage::Ipv4PacketInfo(&info4)
+            }
+            IpAddr::V6(ip) => {
+                info6 = in6_pktinfo {
+                    ipi6_addr: in6_addr {
+                        s6_addr: ip.octets(),
+                    },
+                    ipi6_ifindex: 0,
+                };
+                ControlMessage::Ipv6PacketInfo(&info6)
+            }
+        };
+        let sent = sendmsg(
+            self.rtp.as_raw_fd(),
+            &[IoSlice::new(payload)],
+            &[control],
+            MsgFlags::MSG_DONTWAIT,
+            Some(&SockaddrStorage::from(destination)),
+        );
+        if let Err(error) = sent {
+            tracing::trace!(%local, %destination, %error, "RTP not sent");
+        }
+        true
     }
 }
 
@@ -127,7 +187,13 @@ impl MediaSocket {
     ) -> Option<Received> {
         match self {
             Self::Udp(pair) => match channel {
-                Channel::Rtp => receive_stamped(&pair.rtp, now, buffer),
+                Channel::Rtp => {
+                    let mut received = receive_stamped(&pair.rtp, now, buffer)?;
+                    if let Some(local) = &mut received.local {
+                        local.set_port(pair.bound.port());
+                    }
+                    Some(received)
+                }
                 Channel::Rtcp => receive_stamped(&pair.rtcp, now, buffer),
             },
             Self::Memory { rtp, rtcp, .. } => {
@@ -138,6 +204,7 @@ impl MediaSocket {
                 Some(Received {
                     len,
                     source: datagram.source,
+                    local: None,
                     arrival: datagram.arrival,
                 })
             }
@@ -148,13 +215,15 @@ impl MediaSocket {
     pub(crate) fn send_soon(
         &self,
         channel: Channel,
+        local: Option<SocketAddr>,
         destination: SocketAddr,
         payload: &[u8],
         buffer: &mut ReceiveBuffer,
     ) {
-        let Self::Udp(pair) = self else {
-            self.send(channel, destination, payload);
-            return;
+        let pair = match self {
+            // By which address a packet leaves is said to the kernel one by one.
+            Self::Udp(pair) if pair.routes.is_none() => pair,
+            _ => return self.send(channel, local, destination, payload),
         };
         let socket = match channel {
             Channel::Rtp => &pair.rtp,
@@ -172,10 +241,41 @@ impl MediaSocket {
         }
     }
 
+    /// Tells apart from now on by which address of ours packets come, and lets
+    /// them leave by the one that is wanted, where the socket has several: ICE
+    /// counts each as a path of its own.
+    pub(crate) fn tell_addresses(&mut self) {
+        let Self::Udp(pair) = self else { return };
+        if !pair.bound.ip().is_unspecified() || pair.routes.is_some() {
+            return;
+        }
+        let told = match pair.bound {
+            SocketAddr::V4(_) => setsockopt(&pair.rtp, Ipv4PacketInfo, &true),
+            SocketAddr::V6(_) => setsockopt(&pair.rtp, Ipv6RecvPacketInfo, &true),
+        };
+        match told {
+            Ok(()) => pair.routes = Some(RefCell::default()),
+            Err(error) => tracing::warn!(%error, "a socket does not tell its addresses apart"),
+        }
+    }
+
     /// Sends at once or not at all: a full socket buffer loses the packet, as a network would.
-    pub(crate) fn send(&self, channel: Channel, destination: SocketAddr, payload: &[u8]) {
+    /// `local` is the address of ours to send it from, where it matters.
+    pub(crate) fn send(
+        &self,
+        channel: Channel,
+        local: Option<SocketAddr>,
+        destination: SocketAddr,
+        payload: &[u8],
+    ) {
         match self {
             Self::Udp(pair) => {
+                if let Some(local) = local
+                    && channel == Channel::Rtp
+                    && pair.send_from(local, destination, payload)
+                {
+                    return;
+                }
                 let socket = match channel {
                     Channel::Rtp => &pair.rtp,
                     Channel::Rtcp => &pair.rtcp,
@@ -225,17 +325,27 @@ fn receive_stamped(
         ) {
             Ok(message) => {
                 let source = message.address.as_ref().and_then(socket_addr)?;
-                let stamp = message.cmsgs().ok().and_then(|mut list| {
-                    list.find_map(|c| match c {
+                let (mut stamp, mut local) = (None, None);
+                for control in message.cmsgs().into_iter().flatten() {
+                    match control {
                         ControlMessageOwned::ScmTimestampns(t) => {
-                            Some(SystemTime::UNIX_EPOCH + Duration::from(t))
+                            stamp = Some(SystemTime::UNIX_EPOCH + Duration::from(t));
                         }
-                        _ => None,
-                    })
-                });
+                        ControlMessageOwned::Ipv4PacketInfo(info) => {
+                            let ip = Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes());
+                            local = Some(SocketAddr::new(ip.into(), 0));
+                        }
+                        ControlMessageOwned::Ipv6PacketInfo(info) => {
+                            let ip = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+                            local = Some(SocketAddr::new(ip.into(), 0));
+                        }
+                        _ => {}
+                    }
+                }
                 return Some(Received {
                     len: message.bytes,
                     source,
+                    local,
                     arrival: stamp.map_or(now, |stamp| arrival(stamp, now)),
                 });
             }

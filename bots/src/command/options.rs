@@ -78,6 +78,10 @@ pub(crate) struct Network {
     #[arg(long)]
     pub(crate) dtls_srtp: bool,
 
+    /// Offer what browsers take (ICE, DTLS-SRTP) in calls that are placed here; over WS and WSS that is done anyway
+    #[arg(long)]
+    pub(crate) webrtc: bool,
+
     /// The IP address that peers are told, for a machine behind NAT [default: the route's]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) advertise: Option<IpAddr>,
@@ -148,11 +152,14 @@ impl Network {
             .max_calls(self.max_calls)
             .websocket_path(&self.ws_path)
             .srtp(self.srtp.into())
-            .dtls_srtp(self.dtls_srtp);
-        if self.dtls_srtp && self.srtp == Srtp::Off {
-            return Err(Misuse(
-                "--dtls-srtp asks for what --srtp off forbids: leave one of them out".to_owned(),
-            ));
+            .dtls_srtp(self.dtls_srtp)
+            .webrtc(self.webrtc);
+        for (flag, asks) in [("--dtls-srtp", self.dtls_srtp), ("--webrtc", self.webrtc)] {
+            if asks && self.srtp == Srtp::Off {
+                return Err(Misuse(format!(
+                    "{flag} asks for what --srtp off forbids: leave one of them out"
+                )));
+            }
         }
         for url in &self.listen {
             builder = match url.as_str() {

@@ -57,7 +57,7 @@ use crate::leg::rtp::RtpLeg;
 use crate::player::AudioSource;
 use crate::receive::{AudioReceiver, ReceiverConfig};
 use crate::rtp::rtcp::MAX_COMPOUND;
-use crate::sdp::Negotiated;
+use crate::sdp::{Negotiated, StreamName};
 
 /// The rate of recordings that begin before anything was agreed, in hertz.
 const DEFAULT_RATE: u32 = 8_000;
@@ -73,6 +73,17 @@ pub struct SessionConfig {
     pub rtp_timeout: Duration,
     /// How the jitter buffer trades delay against lateness.
     pub receiver: ReceiverConfig,
+}
+
+impl SessionConfig {
+    /// What the session's stream is called, for [`Negotiator::set_stream_name`](crate::sdp::Negotiator::set_stream_name).
+    #[must_use]
+    pub fn stream_name(&self) -> StreamName {
+        StreamName {
+            ssrc: RtpLeg::ssrc_of(self.seed),
+            cname: self.cname.clone(),
+        }
+    }
 }
 
 impl Default for SessionConfig {
