@@ -6,6 +6,26 @@
 const tell = (event, detail) => window.tell({ event, ...detail });
 const audio = { audio: true, video: false };
 
+// ---- what the page says --------------------------------------------------------------------------------------------
+
+// The microphone: a steady tone that goes by no processing, which would take it for noise. `level` is in dBov.
+const mouth = {};
+
+function hum({ hertz, level }) {
+  const context = new AudioContext();
+  context.resume();
+  Object.assign(mouth, { context, tone: context.createOscillator(), gain: context.createGain(), out: context.createMediaStreamDestination() });
+  mouth.tone.frequency.value = hertz;
+  mouth.gain.gain.value = Math.SQRT2 * 10 ** (level / 20);
+  mouth.tone.connect(mouth.gain).connect(mouth.out);
+  mouth.tone.start();
+  const stream = () => mouth.out.stream.clone();
+  navigator.mediaDevices.getUserMedia = async () => stream();
+  for (const old of ['getUserMedia', 'webkitGetUserMedia']) {
+    if (navigator[old]) navigator[old] = (_, done) => done(stream());
+  }
+}
+
 // ---- what the page hears -------------------------------------------------------------------------------------------
 
 const connections = [];
@@ -280,6 +300,7 @@ window.peer = {
   start: async (options) => {
     window.iceServers = options.iceServers || [];
     window.icePolicy = options.icePolicy || 'all';
+    if (options.tone) hum(options.tone);
     agent = await libraries[options.library](options);
   },
   act: async (name, ...words) => {
@@ -294,4 +315,7 @@ window.peer = {
   },
   statistics,
   heard,
+  descriptions: () => connections.map((connection) => ({
+    local: connection.localDescription?.sdp, remote: connection.remoteDescription?.sdp,
+  })),
 };

@@ -77,6 +77,7 @@ await page.waitForFunction(() => window.peer);
 const commands = {
   start: () => page.evaluate((o) => window.peer.start(o), options),
   statistics: () => page.evaluate(() => window.peer.statistics()),
+  descriptions: () => page.evaluate(() => window.peer.descriptions()),
   heard: (seconds) => page.evaluate((s) => window.peer.heard(s), seconds || 2),
   press: (digits, way) => page.evaluate(([d, w]) => window.peer.press(d, w), [digits, way]),
   screenshot: (file) => page.screenshot({ path: file }).then(() => null),

@@ -75,6 +75,12 @@ impl Options {
         self.set("microphone", file.display().to_string())
     }
 
+    /// Says a steady tone instead, of this frequency (Hz) and level (dBov), without the processing that a voice gets.
+    #[must_use]
+    pub fn hums(self, hertz: f64, level: f64) -> Self {
+        self.set("tone", json!({ "hertz": hertz, "level": level }))
+    }
+
     /// STUN and TURN servers as the browser's `iceServers`, and whether only relays may be used.
     #[must_use]
     pub fn ice(self, servers: Value, only_relay: bool) -> Self {
@@ -288,6 +294,39 @@ impl Browser {
     pub fn heard(&mut self, seconds: u32) -> Result<f64> {
         let heard = self.command("heard", json!([seconds]))?;
         heard.as_f64().context("the page has no audio to hear")
+    }
+
+    /// The session descriptions of each connection as the browser has them: `local` and `remote`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Browser::command`].
+    pub fn descriptions(&mut self) -> Result<Value> {
+        self.command("descriptions", json!([]))
+    }
+
+    /// Waits until the page has heard a pitch within 3 percent of this one for a second.
+    ///
+    /// # Errors
+    ///
+    /// When it has not within `limit`; the message tells what it heard, and its statistics.
+    pub fn wait_pitch(&mut self, hertz: f64, limit: Duration) -> Result<f64> {
+        let end = Instant::now() + limit;
+        loop {
+            let heard = self.command("heard", json!([1]))?.as_f64();
+            match heard {
+                Some(pitch) if (pitch / hertz - 1.0).abs() < 0.03 => return Ok(pitch),
+                _ if Instant::now() < end => std::thread::sleep(Duration::from_millis(250)),
+                _ => {
+                    let statistics = self.statistics()?;
+                    let descriptions = self.descriptions()?;
+                    bail!(
+                        "{}: {hertz} Hz were expected, heard was {heard:?}; {statistics:?}; {descriptions}",
+                        self.name
+                    )
+                }
+            }
+        }
     }
 
     /// Waits until an event of this kind has come, from the beginning on.

@@ -4,15 +4,18 @@
 //! offer is answered in the 200, one without is offered in the 200 and
 //! answered in the ACK (RFC 3261 13.2.1).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use callbot_media::codec::Codec;
 use callbot_media::leg::dtls::Certificate;
+use callbot_media::leg::ice::{IceCandidate, PWD_SEED, UFRAG_SEED, credentials};
 use callbot_media::sdp::{
-    Capabilities, Direction, Keying, MediaSecurity, Negotiated, Negotiator, SdpError, SrtpPolicy,
+    Capabilities, Direction, Keying, LocalIce, MediaSecurity, Negotiated, Negotiator, SdpError,
+    SrtpPolicy, StreamName,
 };
 
+use crate::driver::route::own_addresses;
 use crate::signalling::CallInfo;
 
 /// The offer/answer state of one call.
@@ -23,6 +26,64 @@ pub(crate) struct Negotiation {
     offered: bool,
     /// The direction before that offer, should it be refused.
     before: Direction,
+    /// What ICE will need; taken when it is first needed.
+    ice: Option<IceParts>,
+    /// Our own offers have ICE.
+    offer_ice: bool,
+}
+
+/// Where this side's RTP is, and what it is called.
+pub(crate) struct Place {
+    /// The address that the socket is bound on.
+    pub(crate) bind: IpAddr,
+    /// The address and port that peers are told.
+    pub(crate) advertised: SocketAddr,
+    pub(crate) name: StreamName,
+}
+
+/// What this side's part in ICE is made of.
+struct IceParts {
+    random: [u8; UFRAG_SEED + PWD_SEED],
+    place: Place,
+}
+
+impl IceParts {
+    fn local(&self) -> LocalIce {
+        let (ufrag, pwd) = credentials(&self.random);
+        LocalIce {
+            ufrag,
+            pwd,
+            lite: false,
+            candidates: candidates(self.place.bind, self.place.advertised),
+        }
+    }
+}
+
+/// Where a peer may reach a socket: at the address that it is told, and, when
+/// the socket is bound to all of the machine's, at the others. An advertised
+/// address that is not the machine's own is that of a NAT in front of it.
+fn candidates(bind: IpAddr, advertised: SocketAddr) -> Vec<IceCandidate> {
+    let told = advertised.ip();
+    let mut own = if bind.is_unspecified() {
+        own_addresses(bind.is_ipv4())
+    } else {
+        vec![bind]
+    };
+    let is_own = own.contains(&told) || told.is_loopback() || own.is_empty();
+    own.retain(|ip| *ip != told);
+    if is_own {
+        own.insert(0, told);
+    }
+    let port = advertised.port();
+    let mut found: Vec<_> = (0..)
+        .zip(&own)
+        .map(|(better, ip)| IceCandidate::host(SocketAddr::new(*ip, port)).after(better))
+        .collect();
+    if let (false, Some(base)) = (is_own, own.first()) {
+        let base = SocketAddr::new(*base, port);
+        found.push(IceCandidate::server_reflexive(advertised, base));
+    }
+    found
 }
 
 /// What media the endpoint takes part in.
@@ -33,22 +94,31 @@ pub(crate) struct MediaOptions {
     pub(crate) srtp: SrtpPolicy,
     /// Whether our own offers agree on keys by DTLS.
     pub(crate) offer_dtls: bool,
+    /// Whether our own offers are such that a browser takes them, whatever the
+    /// transport of the signalling.
+    pub(crate) offer_webrtc: bool,
     /// What we show in DTLS handshakes; `None`: there are none.
     pub(crate) certificate: Option<Certificate>,
 }
 
 impl MediaOptions {
+    /// Whether our own offers in a call have ICE. What WebSockets lead to is
+    /// most likely a browser, which takes nothing else.
+    fn offers_ice(&self, call: &CallInfo) -> bool {
+        self.offer_webrtc
+            || (self.srtp != SrtpPolicy::Off && matches!(call.transport(), "WS" | "WSS"))
+    }
+
     /// How the media of a call is secured. Offers over signalling that cannot
-    /// be read on the way are secured; there SDES keys are safe. What
-    /// WebSockets lead to is most likely a browser, which knows DTLS only.
+    /// be read on the way are secured; there SDES keys are safe. Browsers know
+    /// DTLS only.
     fn security(&self, call: &CallInfo, seed: [u8; 32]) -> MediaSecurity {
         let fingerprint = self
             .certificate
             .as_ref()
             .map(|certificate| certificate.fingerprint().clone());
         let offer = match call.transport() {
-            _ if self.offer_dtls => Some(Keying::Dtls),
-            "WS" | "WSS" => Some(Keying::Dtls),
+            _ if self.offer_dtls || self.offers_ice(call) => Some(Keying::Dtls),
             "TLS" => Some(Keying::Sdes),
             _ if call.target().starts_with("sips:") => Some(Keying::Sdes),
             _ => None,
@@ -62,30 +132,47 @@ impl MediaOptions {
 }
 
 impl Negotiation {
-    /// `secret` must be drawn anew for each call: our SDES keys come from it.
+    /// The secrets must be drawn anew for each call: our SDES keys come from
+    /// the one, and our part in ICE from the other.
     pub(crate) fn new(
         options: &MediaOptions,
         call: &CallInfo,
-        local: SocketAddr,
+        place: Place,
         session_id: u64,
-        secret: [u8; 32],
+        secrets: [[u8; 32]; 2],
     ) -> Self {
         let capabilities = Capabilities {
             codecs: options.codecs.clone(),
             telephone_event: options.telephone_event,
             ptime_ms: callbot_media::frame::FRAME_MS,
         };
-        let mut negotiator = Negotiator::new(capabilities, local, session_id);
-        negotiator.set_security(options.security(call, secret));
+        let mut negotiator = Negotiator::new(capabilities, place.advertised, session_id);
+        let [keys, path] = secrets;
+        negotiator.set_security(options.security(call, keys));
+        let mut random = [0; UFRAG_SEED + PWD_SEED];
+        random.copy_from_slice(&path[..UFRAG_SEED + PWD_SEED]);
         Self {
             negotiator,
             current: None,
             offered: false,
             before: Direction::SendRecv,
+            ice: Some(IceParts { random, place }),
+            offer_ice: options.offers_ice(call),
+        }
+    }
+
+    /// Takes part in ICE from now on.
+    fn take_part_in_ice(&mut self) {
+        if let Some(parts) = self.ice.take() {
+            self.negotiator.set_ice(Some(parts.local()));
+            self.negotiator.set_stream_name(parts.place.name);
         }
     }
 
     pub(crate) fn offer(&mut self, direction: Direction) -> Bytes {
+        if self.offer_ice {
+            self.take_part_in_ice();
+        }
         self.offered = true;
         self.before = self.negotiator.direction();
         self.negotiator.offer(direction).into()
@@ -93,6 +180,10 @@ impl Negotiation {
 
     /// Answers an offer; the second part is what media runs by from now on.
     pub(crate) fn answer(&mut self, offer: &[u8]) -> Result<(Bytes, Negotiated), SdpError> {
+        // Most calls never need it.
+        if String::from_utf8_lossy(offer).contains("a=ice-ufrag:") {
+            self.take_part_in_ice();
+        }
         let (body, negotiated) = self.negotiator.receive_offer(offer)?;
         self.offered = false;
         self.current = Some(negotiated.clone());

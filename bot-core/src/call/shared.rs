@@ -17,7 +17,7 @@ use tokio::sync::{Notify, broadcast, oneshot, watch};
 use tokio::time::Instant;
 
 use super::dtmf::DigitBuffer;
-use super::negotiate::Negotiation;
+use super::negotiate::{Negotiation, Place};
 use super::playback::PlayEnd;
 use super::{CallEvent, Cause, HangupCause, Party};
 use crate::driver::media::{FromSweep, Leg, MediaHandle};
@@ -333,19 +333,23 @@ impl Shared {
             )
         })?;
         let seed = endpoint.next_seed();
-        let negotiation = Negotiation::new(
-            &endpoint.media_options,
-            &self.info,
-            SocketAddr::new(advertised, port),
-            seed >> 2,
-            endpoint.next_secret(),
-        );
         let config = SessionConfig {
             seed,
             cname: format!("{:016x}@callbot", seed.rotate_left(17)),
             rtp_timeout: endpoint.rtp_timeout,
             ..SessionConfig::default()
         };
+        let negotiation = Negotiation::new(
+            &endpoint.media_options,
+            &self.info,
+            Place {
+                bind: local_ip,
+                advertised: SocketAddr::new(advertised, port),
+                name: config.stream_name(),
+            },
+            seed >> 2,
+            [endpoint.next_secret(), endpoint.next_secret()],
+        );
         let mut session = MediaSession::new(config);
         if let Some(certificate) = &endpoint.media_options.certificate {
             session.set_certificate(certificate.clone());

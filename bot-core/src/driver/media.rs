@@ -350,6 +350,9 @@ impl Sweep {
             }
             ToSweep::Apply(id, negotiated) => {
                 self.serve(id, |slot| {
+                    if negotiated.ice.is_some() {
+                        slot.leg.socket.tell_addresses();
+                    }
                     slot.leg.session.apply(now, &negotiated);
                     slot.flush();
                 });
@@ -454,13 +457,19 @@ impl Sweep {
                     if ticks {
                         slot.leg.session.tick(now);
                     }
+                    if ticks {
+                        // What the tick sends comes after what was passed on.
+                        buffer.send_all();
+                    }
                     if ticks || found {
                         slot.flush();
                     }
                 });
             }
+            buffer.send_all();
             let rtcp = frame.is_multiple_of(RTCP_FRAMES);
             self.pairs.serve(phase, rtcp, now, &mut self.buffer);
+            self.buffer.send_all();
             self.next_slice += 1;
             now = clock.now();
         }
@@ -515,6 +524,7 @@ impl Slot {
         self.drain(Channel::Rtp, now, buffer, BURST);
         self.drain(Channel::Rtcp, now, buffer, BURST);
         self.leg.session.handle_timeout(now);
+        buffer.send_all();
         self.flush();
     }
 
@@ -536,18 +546,31 @@ impl Slot {
             found += 1;
             let bytes = buffer.bytes(received.len);
             match channel {
-                Channel::Rtp => {
-                    leg.session
-                        .receive_rtp(now, received.arrival, received.source, bytes)
-                }
+                Channel::Rtp => match received.local {
+                    Some(local) => {
+                        leg.session
+                            .receive_at(now, received.arrival, local, received.source, bytes)
+                    }
+                    None => leg
+                        .session
+                        .receive_rtp(now, received.arrival, received.source, bytes),
+                },
                 Channel::Rtcp => {
                     leg.session
                         .receive_rtcp(now, received.arrival, received.source, bytes)
                 }
             }
-            // Passing sessions answer packet by packet; what they owe is sent at once.
+            // What a handshake came to is told before the far end hears of it: it
+            // may hang up at once, and then the cause would be its BYE.
+            if self.handshaking {
+                while let Some(event) = leg.session.poll_event() {
+                    (leg.events)(FromSweep::Event(event));
+                }
+            }
+            // Passing sessions answer packet by packet.
             while let Some(out) = leg.session.poll_transmit() {
-                leg.socket.send(out.channel, out.destination, out.payload);
+                leg.socket
+                    .send_soon(out.channel, out.local, out.destination, out.payload, buffer);
             }
         }
         found
@@ -557,7 +580,8 @@ impl Slot {
     fn send(&mut self) {
         let leg = &mut *self.leg;
         while let Some(out) = leg.session.poll_transmit() {
-            leg.socket.send(out.channel, out.destination, out.payload);
+            leg.socket
+                .send(out.channel, out.local, out.destination, out.payload);
         }
     }
 

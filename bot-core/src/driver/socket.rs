@@ -1,18 +1,25 @@
 //! The two datagram ports of one RTP leg, on the machine's network or in memory.
 
-use std::io::IoSliceMut;
-use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::cell::RefCell;
+use std::io::{IoSlice, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant, SystemTime};
 
 use callbot_media::session::Channel;
+use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, SockaddrStorage, bind,
-    recvmsg, setsockopt, socket, sockopt::ReceiveTimestampns,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
+    SockaddrStorage, bind, recvmsg, sendmsg, sendto, setsockopt, socket,
+    sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo, ReceiveTimestampns},
 };
 
 use super::memory::MemorySocket;
 use super::ports::Lease;
+use super::route::Routes;
+
+/// Datagrams that are sent together.
+const TOGETHER: usize = 64;
 
 /// An RTP port and its RTCP port.
 pub(crate) enum MediaSocket {
@@ -28,19 +35,42 @@ pub(crate) enum MediaSocket {
 pub(crate) struct UdpPair {
     rtp: UdpSocket,
     rtcp: UdpSocket,
+    /// The RTP port's address, as it was bound.
+    bound: SocketAddr,
+    /// With several addresses on one socket: where packets leave by themselves.
+    routes: Option<RefCell<Routes>>,
     _lease: Lease,
 }
 
-/// What a thread needs to receive: one datagram and its control messages.
+/// What a thread needs to receive, one datagram and its control messages, and
+/// the datagrams that it sends together.
 pub(crate) struct ReceiveBuffer {
     data: Box<[u8; 2048]>,
     control: Vec<u8>,
+    outbox: Outbox,
+}
+
+/// Datagrams that wait to be sent one after the other. Sent one by one, between
+/// other work, each may find its reader asleep and pay for waking it; in a row
+/// only the first one does.
+struct Outbox {
+    bytes: Vec<u8>,
+    entries: Vec<Outgoing>,
+}
+
+struct Outgoing {
+    socket: RawFd,
+    destination: SocketAddr,
+    end: usize,
 }
 
 /// One received datagram, in the receive buffer.
 pub(crate) struct Received {
     pub(crate) len: usize,
     pub(crate) source: SocketAddr,
+    /// The address of ours that it came to, where the socket has several and
+    /// tells them apart.
+    pub(crate) local: Option<SocketAddr>,
     pub(crate) arrival: Instant,
 }
 
@@ -48,8 +78,33 @@ impl ReceiveBuffer {
     pub(crate) fn new() -> Self {
         Self {
             data: Box::new([0; 2048]),
-            control: nix::cmsg_space!(nix::sys::time::TimeSpec),
+            control: nix::cmsg_space!(nix::sys::time::TimeSpec, in6_pktinfo),
+            outbox: Outbox {
+                bytes: Vec::with_capacity(TOGETHER * 256),
+                entries: Vec::with_capacity(TOGETHER),
+            },
         }
+    }
+
+    /// Sends what [`MediaSocket::send_soon`] left. To be called before any of
+    /// the sockets may be closed.
+    pub(crate) fn send_all(&mut self) {
+        let Outbox { bytes, entries } = &mut self.outbox;
+        let mut start = 0;
+        for Outgoing {
+            socket,
+            destination,
+            end,
+        } in entries.drain(..)
+        {
+            let to = SockaddrStorage::from(destination);
+            let payload = bytes.get(start..end).unwrap_or_default();
+            if let Err(error) = sendto(socket, payload, &to, MsgFlags::MSG_DONTWAIT) {
+                tracing::trace!(%destination, %error, "RTP not sent");
+            }
+            start = end;
+        }
+        bytes.clear();
     }
 
     pub(crate) fn bytes(&self, len: usize) -> &[u8] {
@@ -60,6 +115,7 @@ impl ReceiveBuffer {
 impl UdpPair {
     /// Binds both ports.
     pub(crate) fn bind(rtp: SocketAddr, rtcp: SocketAddr, lease: Lease) -> std::io::Result<Self> {
+        let bound = rtp;
         let rtp = bind_nonblocking(rtp)?;
         let rtcp = bind_nonblocking(rtcp)?;
         setsockopt(&rtp, ReceiveTimestampns, &true)?;
@@ -68,8 +124,56 @@ impl UdpPair {
         Ok(Self {
             rtp,
             rtcp,
+            bound,
+            routes: None,
             _lease: lease,
         })
+    }
+
+    /// Sends from `local`, where the route to `destination` would not do so by
+    /// itself; whether it was sent, or tried.
+    fn send_from(&self, local: SocketAddr, destination: SocketAddr, payload: &[u8]) -> bool {
+        let Some(routes) = &self.routes else {
+            return false;
+        };
+        match routes.borrow_mut().source_towards(destination.ip()) {
+            Ok(source) if source != local.ip() => {}
+            _ => return false,
+        }
+        let v4 = |ip: Ipv4Addr| in_addr {
+            s_addr: u32::from_ne_bytes(ip.octets()),
+        };
+        let (info4, info6);
+        let control = match local.ip() {
+            IpAddr::V4(ip) => {
+                info4 = in_pktinfo {
+                    ipi_ifindex: 0,
+                    ipi_spec_dst: v4(ip),
+                    ipi_addr: v4(Ipv4Addr::UNSPECIFIED),
+                };
+                ControlMessage::Ipv4PacketInfo(&info4)
+            }
+            IpAddr::V6(ip) => {
+                info6 = in6_pktinfo {
+                    ipi6_addr: in6_addr {
+                        s6_addr: ip.octets(),
+                    },
+                    ipi6_ifindex: 0,
+                };
+                ControlMessage::Ipv6PacketInfo(&info6)
+            }
+        };
+        let sent = sendmsg(
+            self.rtp.as_raw_fd(),
+            &[IoSlice::new(payload)],
+            &[control],
+            MsgFlags::MSG_DONTWAIT,
+            Some(&SockaddrStorage::from(destination)),
+        );
+        if let Err(error) = sent {
+            tracing::trace!(%local, %destination, %error, "RTP not sent");
+        }
+        true
     }
 }
 
@@ -83,7 +187,13 @@ impl MediaSocket {
     ) -> Option<Received> {
         match self {
             Self::Udp(pair) => match channel {
-                Channel::Rtp => receive_stamped(&pair.rtp, now, buffer),
+                Channel::Rtp => {
+                    let mut received = receive_stamped(&pair.rtp, now, buffer)?;
+                    if let Some(local) = &mut received.local {
+                        local.set_port(pair.bound.port());
+                    }
+                    Some(received)
+                }
                 Channel::Rtcp => receive_stamped(&pair.rtcp, now, buffer),
             },
             Self::Memory { rtp, rtcp, .. } => {
@@ -94,16 +204,81 @@ impl MediaSocket {
                 Some(Received {
                     len,
                     source: datagram.source,
+                    local: None,
                     arrival: datagram.arrival,
                 })
             }
         }
     }
 
+    /// Tells apart from now on by which address of ours packets come, and lets
+    /// them leave by the one that is wanted, where the socket has several: ICE
+    /// counts each as a path of its own.
+    pub(crate) fn tell_addresses(&mut self) {
+        let Self::Udp(pair) = self else { return };
+        if !pair.bound.ip().is_unspecified() || pair.routes.is_some() {
+            return;
+        }
+        let told = match pair.bound {
+            SocketAddr::V4(_) => setsockopt(&pair.rtp, Ipv4PacketInfo, &true),
+            SocketAddr::V6(_) => setsockopt(&pair.rtp, Ipv6RecvPacketInfo, &true),
+        };
+        match told {
+            Ok(()) => pair.routes = Some(RefCell::default()),
+            Err(error) => tracing::warn!(%error, "a socket does not tell its addresses apart"),
+        }
+    }
+
+    /// Sends together with others, at the latest at [`ReceiveBuffer::send_all`].
+    pub(crate) fn send_soon(
+        &self,
+        channel: Channel,
+        local: Option<SocketAddr>,
+        destination: SocketAddr,
+        payload: &[u8],
+        buffer: &mut ReceiveBuffer,
+    ) {
+        let pair = match self {
+            // What must leave by a certain address is no common case.
+            Self::Udp(pair) if local.is_none() || pair.routes.is_none() => pair,
+            _ => {
+                self.send(channel, local, destination, payload);
+                return;
+            }
+        };
+        let socket = match channel {
+            Channel::Rtp => &pair.rtp,
+            Channel::Rtcp => &pair.rtcp,
+        };
+        let outbox = &mut buffer.outbox;
+        outbox.bytes.extend_from_slice(payload);
+        outbox.entries.push(Outgoing {
+            socket: socket.as_raw_fd(),
+            destination,
+            end: outbox.bytes.len(),
+        });
+        if outbox.entries.len() == TOGETHER {
+            buffer.send_all();
+        }
+    }
+
     /// Sends at once or not at all: a full socket buffer loses the packet, as a network would.
-    pub(crate) fn send(&self, channel: Channel, destination: SocketAddr, payload: &[u8]) {
+    /// `local` is the address of ours to send it from, where it matters.
+    pub(crate) fn send(
+        &self,
+        channel: Channel,
+        local: Option<SocketAddr>,
+        destination: SocketAddr,
+        payload: &[u8],
+    ) {
         match self {
             Self::Udp(pair) => {
+                if let Some(local) = local
+                    && channel == Channel::Rtp
+                    && pair.send_from(local, destination, payload)
+                {
+                    return;
+                }
                 let socket = match channel {
                     Channel::Rtp => &pair.rtp,
                     Channel::Rtcp => &pair.rtcp,
@@ -140,7 +315,7 @@ fn receive_stamped(
     now: Instant,
     buffer: &mut ReceiveBuffer,
 ) -> Option<Received> {
-    let ReceiveBuffer { data, control } = buffer;
+    let ReceiveBuffer { data, control, .. } = buffer;
     let mut slices = [IoSliceMut::new(&mut data[..])];
     // A refused packet of ours comes back as an error of the next receive;
     // one further try reads what waits behind it.
@@ -153,17 +328,27 @@ fn receive_stamped(
         ) {
             Ok(message) => {
                 let source = message.address.as_ref().and_then(socket_addr)?;
-                let stamp = message.cmsgs().ok().and_then(|mut list| {
-                    list.find_map(|c| match c {
+                let (mut stamp, mut local) = (None, None);
+                for control in message.cmsgs().into_iter().flatten() {
+                    match control {
                         ControlMessageOwned::ScmTimestampns(t) => {
-                            Some(SystemTime::UNIX_EPOCH + Duration::from(t))
+                            stamp = Some(SystemTime::UNIX_EPOCH + Duration::from(t));
                         }
-                        _ => None,
-                    })
-                });
+                        ControlMessageOwned::Ipv4PacketInfo(info) => {
+                            let ip = Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes());
+                            local = Some(SocketAddr::new(ip.into(), 0));
+                        }
+                        ControlMessageOwned::Ipv6PacketInfo(info) => {
+                            let ip = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+                            local = Some(SocketAddr::new(ip.into(), 0));
+                        }
+                        _ => {}
+                    }
+                }
                 return Some(Received {
                     len: message.bytes,
                     source,
+                    local,
                     arrival: stamp.map_or(now, |stamp| arrival(stamp, now)),
                 });
             }

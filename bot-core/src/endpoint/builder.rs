@@ -50,6 +50,7 @@ pub struct EndpointBuilder {
     telephone_event: bool,
     srtp: SrtpPolicy,
     dtls_srtp: bool,
+    webrtc: bool,
     accounts: Vec<Account>,
     max_calls: usize,
     media_threads: usize,
@@ -72,10 +73,11 @@ impl Default for EndpointBuilder {
             pages: None,
             advertise: None,
             rtp_ports: 10_000..=20_000,
-            codecs: vec![Codec::Pcmu, Codec::Pcma],
+            codecs: Codec::DEFAULT.to_vec(),
             telephone_event: true,
             srtp: SrtpPolicy::Optional,
             dtls_srtp: false,
+            webrtc: false,
             accounts: Vec::new(),
             max_calls: 5_000,
             media_threads: std::thread::available_parallelism().map_or(1, usize::from),
@@ -154,7 +156,7 @@ impl EndpointBuilder {
         self
     }
 
-    /// The codecs, best first; PCMU and PCMA by default.
+    /// The codecs, best first; PCMU, PCMA, G.722 and Opus by default. An answer follows the order of its offer.
     pub fn codecs(mut self, codecs: impl IntoIterator<Item = Codec>) -> Self {
         self.codecs = codecs.into_iter().collect();
         self
@@ -182,6 +184,15 @@ impl EndpointBuilder {
     /// is answered by either in any case.
     pub fn dtls_srtp(mut self, offer: bool) -> Self {
         self.dtls_srtp = offer;
+        self
+    }
+
+    /// Offers what browsers take in every call that this endpoint places: ICE
+    /// (RFC 8839), DTLS-SRTP, and RTCP on the RTP port. Calls by WS and WSS are
+    /// offered so in any case, and what others offer is answered alike. It is
+    /// without effect together with [`SrtpPolicy::Off`].
+    pub fn webrtc(mut self, offer: bool) -> Self {
+        self.webrtc = offer;
         self
     }
 
@@ -329,6 +340,7 @@ impl EndpointBuilder {
                 telephone_event: self.telephone_event,
                 srtp: self.srtp,
                 offer_dtls: self.dtls_srtp,
+                offer_webrtc: self.webrtc && self.srtp != SrtpPolicy::Off,
                 certificate,
             },
             clock,

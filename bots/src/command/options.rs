@@ -61,11 +61,11 @@ pub(crate) struct Network {
     #[arg(long, value_name = "FIRST-LAST", default_value = "10000-20000", value_parser = ports)]
     pub(crate) rtp_ports: RangeInclusive<u16>,
 
-    /// The codecs, best first
+    /// The codecs, best first: opus, g722, pcmu, pcma, g729, l16, l16/8000
     #[arg(
         long,
         value_name = "NAMES",
-        default_value = "pcmu,pcma",
+        default_value = "pcmu,pcma,g722,opus",
         value_delimiter = ','
     )]
     pub(crate) codecs: Vec<Codec>,
@@ -77,6 +77,10 @@ pub(crate) struct Network {
     /// Offer DTLS-SRTP in calls that are placed here; answers take either kind of keys anyway
     #[arg(long)]
     pub(crate) dtls_srtp: bool,
+
+    /// Offer what browsers take (ICE, DTLS-SRTP) in calls that are placed here; over WS and WSS that is done anyway
+    #[arg(long)]
+    pub(crate) webrtc: bool,
 
     /// The IP address that peers are told, for a machine behind NAT [default: the route's]
     #[arg(long, value_name = "ADDRESS")]
@@ -148,11 +152,14 @@ impl Network {
             .max_calls(self.max_calls)
             .websocket_path(&self.ws_path)
             .srtp(self.srtp.into())
-            .dtls_srtp(self.dtls_srtp);
-        if self.dtls_srtp && self.srtp == Srtp::Off {
-            return Err(Misuse(
-                "--dtls-srtp asks for what --srtp off forbids: leave one of them out".to_owned(),
-            ));
+            .dtls_srtp(self.dtls_srtp)
+            .webrtc(self.webrtc);
+        for (flag, asks) in [("--dtls-srtp", self.dtls_srtp), ("--webrtc", self.webrtc)] {
+            if asks && self.srtp == Srtp::Off {
+                return Err(Misuse(format!(
+                    "{flag} asks for what --srtp off forbids: leave one of them out"
+                )));
+            }
         }
         for url in &self.listen {
             builder = match url.as_str() {

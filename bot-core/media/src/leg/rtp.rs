@@ -79,19 +79,28 @@ pub struct Accepted {
     pub new_stream: bool,
 }
 
+/// SplitMix64: enough to make numbers differ; RTP's are no secret once the first packet is out.
+fn random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
 impl RtpLeg {
+    /// The SSRC that a leg made with this seed has, for descriptions that name it ahead.
+    #[must_use]
+    pub fn ssrc_of(seed: u64) -> u32 {
+        let mut state = seed;
+        random(&mut state) as u32
+    }
+
     /// A leg that starts now. SSRC, first sequence number and first timestamp come from `seed`.
     #[must_use]
     pub fn new(now: Now, seed: u64, cname: String, negotiated: &Negotiated) -> Self {
         let mut state = seed;
-        let mut random = || {
-            // SplitMix64: enough to make numbers differ; RTP's are no secret once the first packet is out.
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = state;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            z ^ (z >> 31)
-        };
+        let mut random = || random(&mut state);
         let clock_rate = negotiated.codec.clock_rate();
         Self {
             cname,

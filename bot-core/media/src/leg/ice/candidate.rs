@@ -140,6 +140,15 @@ impl IceCandidate {
         }
     }
 
+    /// The same, after `better` ones of its kind (RFC 8445, section 5.1.2.1: no two candidates have one priority).
+    #[must_use]
+    pub fn after(mut self, better: u16) -> Self {
+        let preference = self.priority >> 8 & 0xffff;
+        let lowered = preference.saturating_sub(2 * u32::from(better));
+        self.priority = self.priority & 0xff00_00ff | lowered << 8;
+        self
+    }
+
     /// Its address, unless it is a name.
     #[must_use]
     pub const fn address(&self) -> Option<SocketAddr> {
