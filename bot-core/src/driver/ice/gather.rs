@@ -55,7 +55,7 @@ pub(crate) struct Means {
 pub(crate) async fn gather(
     options: &IceOptions,
     means: &Means,
-    socket: &MediaSocket,
+    socket: &mut MediaSocket,
     base: SocketAddr,
     bind: IpAddr,
 ) -> Gathered {
@@ -149,7 +149,7 @@ type Seen = Result<(SocketAddr, SocketAddr), String>;
 /// Asks every server over UDP what it sees of the leg's socket, which is bound to `bound`.
 async fn ask_all<'a>(
     options: &'a IceOptions,
-    socket: &MediaSocket,
+    socket: &mut MediaSocket,
     bound: SocketAddr,
     deadline: Instant,
 ) -> Vec<(&'a IceServer, Seen)> {
@@ -205,14 +205,14 @@ fn source(bound: SocketAddr, server: SocketAddr) -> SocketAddr {
 }
 
 /// Runs the transactions on the leg's socket until all are answered, or the deadline.
-async fn ask(bindings: &mut [Binding], socket: &MediaSocket, deadline: Instant) {
+async fn ask(bindings: &mut [Binding], socket: &mut MediaSocket, deadline: Instant) {
     let mut buffer = ReceiveBuffer::new();
     while bindings.iter().any(|binding| binding.outcome().is_none()) && Instant::now() < deadline {
         let time = now();
         for binding in bindings.iter_mut() {
             let server = binding.server();
             if let Some(request) = binding.poll_transmit(time) {
-                socket.send(Channel::Rtp, server, request);
+                socket.send(Channel::Rtp, None, server, request);
             }
         }
         while let Some(received) = socket.receive(Channel::Rtp, time, &mut buffer) {

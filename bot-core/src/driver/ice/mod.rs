@@ -21,6 +21,6 @@ mod pipe;
 mod relay;
 mod server;
 
-pub(crate) use gather::{Gathered, IceOptions, Means, gather};
+pub(crate) use gather::{IceOptions, Means, gather};
 pub(crate) use relay::Relay;
 pub use server::{IceServer, IceServerError};

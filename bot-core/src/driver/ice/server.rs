@@ -58,6 +58,12 @@ impl IceServer {
         self.way != Way::Stun && (self.user.is_none() || self.password.is_none())
     }
 
+    /// Whether it gives relayed addresses: whether it is a TURN server.
+    #[must_use]
+    pub fn is_relay(&self) -> bool {
+        self.way != Way::Stun
+    }
+
     /// User and password.
     pub(super) fn login(&self) -> (&str, &str) {
         (
