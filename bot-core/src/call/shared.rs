@@ -389,7 +389,7 @@ impl Shared {
         if options.relay_only && gathered.relays.is_empty() {
             return Err(Error::Media(format!(
                 "no TURN server gave a relayed address, and only those may be told: {}",
-                gathered.failures.join("; ")
+                gathered.complaint()
             )));
         }
         open.socket = open.socket.with_relays(gathered.relays);

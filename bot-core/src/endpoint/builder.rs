@@ -309,7 +309,11 @@ impl EndpointBuilder {
                 why: error.to_string(),
             })?;
         }
-        if let Some(server) = self.ice_servers.iter().find(|server| server.needs_password()) {
+        if let Some(server) = self
+            .ice_servers
+            .iter()
+            .find(|server| server.needs_password())
+        {
             return Err(StartError::IceServer(format!(
                 "{server} needs a user and a password"
             )));

@@ -84,7 +84,7 @@ pub(crate) struct Network {
 
     /// Ask here for addresses when ICE is used: stun:HOST:PORT, turn:USER:PASSWORD@HOST:PORT?transport=udp (or tcp), turns:…. Repeatable
     #[arg(long, value_name = "URI")]
-    pub(crate) ice_server: Vec<IceServer>,
+    pub(crate) ice_server: Vec<String>,
 
     /// The environment variable that holds the password for --ice-server URIs that name a user only
     #[arg(long, value_name = "VAR", requires = "ice_server")]
@@ -196,16 +196,21 @@ impl Network {
         if let Some(address) = self.advertise {
             builder = builder.advertise(address);
         }
-        for server in &self.ice_server {
-            builder = builder.ice_server(self.ice_server(server)?);
-        }
-        builder = builder.ice_relay_only(self.ice_relay_only);
-        if self.ice_relay_only && !self.ice_server.iter().any(IceServer::is_relay) {
+        let servers = self
+            .ice_server
+            .iter()
+            .map(|uri| self.ice_server(uri))
+            .collect::<Result<Vec<_>, _>>()?;
+        if self.ice_relay_only && !servers.iter().any(IceServer::is_relay) {
             return Err(Misuse(
                 "--ice-relay-only needs a TURN server: give --ice-server turn:USER:PASSWORD@HOST"
                     .to_owned(),
             ));
         }
+        builder = servers.into_iter().fold(
+            builder.ice_relay_only(self.ice_relay_only),
+            EndpointBuilder::ice_server,
+        );
         let password = self.password()?;
         if let Some(aor) = &self.register {
             let mut account = Account::new(aor);
@@ -231,10 +236,14 @@ impl Network {
             .transpose()
     }
 
-    /// The server with its password, from where `--ice-password-env` says.
-    fn ice_server(&self, server: &IceServer) -> Result<IceServer, Misuse> {
+    /// The server with its password, from where `--ice-password-env` says. It is
+    /// read here, as clap would repeat a password in what it says of a bad URI.
+    fn ice_server(&self, uri: &str) -> Result<IceServer, Misuse> {
+        let server: IceServer = uri
+            .parse()
+            .map_err(|error| Misuse(format!("--ice-server {error}")))?;
         if !server.needs_password() {
-            return Ok(server.clone());
+            return Ok(server);
         }
         let Some(user) = server.user() else {
             return Err(Misuse(format!(
@@ -247,7 +256,8 @@ impl Network {
             )));
         };
         let password = from_environment("--ice-password-env", variable)?;
-        Ok(server.clone().credentials(user, password))
+        let user = user.to_owned();
+        Ok(server.credentials(user, password))
     }
 }
 

@@ -17,7 +17,9 @@ use turn_client_proto::api::{Transmit, TurnConfig, TurnEvent, TurnPollRet, TurnR
 use turn_client_proto::client::TurnClient;
 use turn_client_proto::prelude::{DelayedTransmitBuild, TurnClientApi};
 use turn_client_proto::tcp::TurnClientTcp;
-use turn_client_proto::types::{AddressFamily, Instant as TurnInstant, TransportType, TurnCredentials};
+use turn_client_proto::types::{
+    AddressFamily, Instant as TurnInstant, TransportType, TurnCredentials,
+};
 use turn_client_proto::udp::TurnClientUdp;
 
 use super::binding::refusal;
@@ -120,7 +122,8 @@ impl Allocation {
         {
             self.cause = Some(refusal(&message));
             let code = message.attribute::<ErrorCode>().map(|error| error.code());
-            if self.state == State::Asking && code.is_ok_and(|code| code == ErrorCode::UNAUTHORIZED) {
+            if self.state == State::Asking && code.is_ok_and(|code| code == ErrorCode::UNAUTHORIZED)
+            {
                 // The first of them asks for user and password; the library takes no notice of a second, which
                 // refuses them.
                 let id = *self.challenge.get_or_insert(message.transaction_id());
@@ -183,7 +186,10 @@ impl Allocation {
         if self.refused.contains(&peer.ip()) {
             return;
         }
-        let asked = self.waiting.iter().any(|(other, _)| other.ip() == peer.ip());
+        let asked = self
+            .waiting
+            .iter()
+            .any(|(other, _)| other.ip() == peer.ip());
         if self.waiting.len() == WAITING {
             self.waiting.pop_front();
         }

@@ -43,7 +43,10 @@ impl Server {
             channel: None,
             is_stream,
         };
-        (server, Allocation::new(now, line, ("alice", "secret"), false))
+        (
+            server,
+            Allocation::new(now, line, ("alice", "secret"), false),
+        )
     }
 
     /// Lets time pass, with answers to what is asked meanwhile.
@@ -54,7 +57,11 @@ impl Server {
             while allocation.poll_transmit(self.now, &mut out) {
                 self.take(allocation, &out);
             }
-            let step = Duration::from_millis(if time > Duration::from_secs(60) { 500 } else { 10 });
+            let step = Duration::from_millis(if time > Duration::from_secs(60) {
+                500
+            } else {
+                10
+            });
             self.now += step;
         }
     }
@@ -84,12 +91,12 @@ impl Server {
             self.password.to_owned(),
             "test".to_owned(),
         );
-        let authentic = message
-            .validate_integrity(&key.clone().into())
-            .is_ok();
+        let authentic = message.validate_integrity(&key.clone().into()).is_ok();
         let answer = if !authentic {
             let mut answer = Message::builder_error(&message, MessageWriteVec::new());
-            answer.add_attribute(&ErrorCode::new(401, "Unauthorized").unwrap()).unwrap();
+            answer
+                .add_attribute(&ErrorCode::new(401, "Unauthorized").unwrap())
+                .unwrap();
             answer.add_attribute(&Realm::new("test").unwrap()).unwrap();
             answer.add_attribute(&Nonce::new("nonce").unwrap()).unwrap();
             answer
@@ -103,19 +110,24 @@ impl Server {
                 Some(code) => {
                     let mut answer = Message::builder_error(&message, MessageWriteVec::new());
                     let reason = ErrorCode::default_reason_for_code(code);
-                    answer.add_attribute(&ErrorCode::new(code, reason).unwrap()).unwrap();
+                    answer
+                        .add_attribute(&ErrorCode::new(code, reason).unwrap())
+                        .unwrap();
                     answer
                 }
                 None => Message::builder_success(&message, MessageWriteVec::new()),
             };
             if method == ALLOCATE && refused.is_none() {
-                let relayed = XorRelayedAddress::new(RELAYED.parse().unwrap(), message.transaction_id());
+                let relayed =
+                    XorRelayedAddress::new(RELAYED.parse().unwrap(), message.transaction_id());
                 answer.add_attribute(&relayed).unwrap();
                 answer.add_attribute(&Lifetime::new(600)).unwrap();
             }
             if method == REFRESH {
                 let lifetime = message.attribute::<Lifetime>().unwrap().seconds();
-                answer.add_attribute(&Lifetime::new(lifetime.min(600))).unwrap();
+                answer
+                    .add_attribute(&Lifetime::new(lifetime.min(600)))
+                    .unwrap();
                 self.asked.push(format!("refresh {}", lifetime.min(600)));
             }
             if method == CHANNEL_BIND {
@@ -269,7 +281,11 @@ fn what_waits_for_a_permission_is_bounded_and_a_refusal_is_final() {
         assert!(allocation.waiting.len() <= WAITING);
     }
     server.run(&mut allocation, secs(30));
-    assert!(allocation.waiting.is_empty(), "{}", allocation.waiting.len());
+    assert!(
+        allocation.waiting.is_empty(),
+        "{}",
+        allocation.waiting.len()
+    );
     assert!(server.relayed.is_empty());
     assert_eq!(allocation.refused.len(), REFUSED);
     server.asked.clear();

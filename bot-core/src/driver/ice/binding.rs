@@ -156,7 +156,10 @@ mod tests {
         );
         assert_eq!(binding.poll_transmit(start + Duration::from_secs(9)), None);
         let late = answer(&request, "203.0.113.8:40000");
-        assert!(!binding.receive(binding.server(), &late), "the first counts");
+        assert!(
+            !binding.receive(binding.server(), &late),
+            "the first counts"
+        );
     }
 
     #[test]

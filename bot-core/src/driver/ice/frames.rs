@@ -84,11 +84,7 @@ mod tests {
 
     #[test]
     fn another_protocol_is_noticed_at_once() {
-        for garbage in [
-            &[0x80, 0, 0, 0][..],
-            &[0xff; 40],
-            b"\x16\x03\x01\x02\x01",
-        ] {
+        for garbage in [&[0x80, 0, 0, 0][..], &[0xff; 40], b"\x16\x03\x01\x02\x01"] {
             let mut frames = Frames::default();
             frames.push(garbage);
             assert_eq!(frames.next(), Err(NotTurn), "{garbage:x?}");

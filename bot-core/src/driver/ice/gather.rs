@@ -39,7 +39,7 @@ pub(crate) struct Gathered {
     /// The ends of the relayed ones.
     pub(crate) relays: Vec<Relay>,
     /// What went wrong: servers and causes.
-    pub(crate) failures: Vec<String>,
+    failures: Vec<(IceServer, String)>,
 }
 
 /// What of an endpoint is needed to reach servers.
@@ -81,7 +81,12 @@ pub(crate) async fn gather(
         };
         (server, told)
     }));
-    let reflexive = ask_all(options, socket, SocketAddr::new(bind, base.port()), deadline);
+    let reflexive = ask_all(
+        options,
+        socket,
+        SocketAddr::new(bind, base.port()),
+        deadline,
+    );
     let (relays, reflexive) = tokio::join!(relays, reflexive);
 
     let mut gathered = Gathered::default();
@@ -115,10 +120,29 @@ pub(crate) async fn gather(
             Err(why) => gathered.fail(server, &why),
         }
     }
+    // Where none is left, the call's own error says all of this.
+    if !(options.relay_only && gathered.relays.is_empty()) {
+        for (server, why) in &gathered.failures {
+            tracing::warn!(
+                %server,
+                cause = why,
+                "no candidate from this server: the call goes on with the others"
+            );
+        }
+    }
     gathered
 }
 
 impl Gathered {
+    /// What went wrong, in one line.
+    pub(crate) fn complaint(&self) -> String {
+        let each = self.failures.iter();
+        let each: Vec<_> = each
+            .map(|(server, why)| format!("{server}: {why}"))
+            .collect();
+        each.join("; ")
+    }
+
     fn has(&self, address: SocketAddr) -> bool {
         self.candidates
             .iter()
@@ -126,8 +150,7 @@ impl Gathered {
     }
 
     fn fail(&mut self, server: &IceServer, why: &str) {
-        tracing::warn!(%server, cause = why, "no candidate from this server: the call goes on with the others");
-        self.failures.push(format!("{server}: {why}"));
+        self.failures.push((server.clone(), why.to_owned()));
     }
 }
 
@@ -187,7 +210,10 @@ async fn ask_all<'a>(
                     .iter()
                     .find(|binding| binding.server() == address)
                     .and_then(Binding::outcome)
-                    .map_or_else(|| Err(late(options.limit)), |told| told.map_err(str::to_owned))
+                    .map_or_else(
+                        || Err(late(options.limit)),
+                        |told| told.map_err(str::to_owned),
+                    )
                     .map(|seen| (seen, source(bound, address)))
             });
             (server, told)

@@ -59,8 +59,7 @@ impl Pipe {
     pub(super) fn push(&self, at: Instant, peer: SocketAddr, datagram: &[u8]) -> bool {
         {
             let mut queue = self.lock();
-            let full =
-                queue.entries.len() >= PACKETS || queue.bytes.len() + datagram.len() > BYTES;
+            let full = queue.entries.len() >= PACKETS || queue.bytes.len() + datagram.len() > BYTES;
             if full || queue.closed {
                 queue.lost += 1;
                 return false;
@@ -139,7 +138,10 @@ mod tests {
             assert_eq!(buffer[..100], [n; 100]);
         }
         assert_eq!(pipe.pop(&mut buffer), None);
-        assert!(!pipe.push(now, peer, &vec![0; 40_000]), "bytes are bounded too");
+        assert!(
+            !pipe.push(now, peer, &vec![0; 40_000]),
+            "bytes are bounded too"
+        );
         pipe.push(now, peer, &[9; 30]);
         assert_eq!(pipe.pop(&mut buffer[..20]).unwrap().length, 20);
         assert_eq!(pipe.pop(&mut buffer), None, "the rest went with its head");

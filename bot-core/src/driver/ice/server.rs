@@ -101,13 +101,12 @@ fn parse(uri: &str) -> Result<IceServer, &'static str> {
             _ => return Err("only ?transport=udp or ?transport=tcp may follow"),
         },
     };
-    let way = match (
-        scheme.to_ascii_lowercase().as_str(),
-        transport.as_deref(),
-    ) {
+    let way = match (scheme.to_ascii_lowercase().as_str(), transport.as_deref()) {
         ("stun", None) => Way::Stun,
         ("stun", Some(_)) => {
-            return Err("STUN is asked over UDP, from the socket of the call: leave ?transport out");
+            return Err(
+                "STUN is asked over UDP, from the socket of the call: leave ?transport out",
+            );
         }
         ("stuns", _) => {
             return Err("STUN over TLS says nothing about a UDP socket: write stun: instead");
@@ -140,7 +139,9 @@ fn parse(uri: &str) -> Result<IceServer, &'static str> {
         return Err("the user before @ is empty");
     }
     if user.as_ref().is_some_and(|user| user.len() > 508)
-        || password.as_ref().is_some_and(|password| password.len() > 508)
+        || password
+            .as_ref()
+            .is_some_and(|password| password.len() > 508)
     {
         return Err("user and password have at most 508 bytes");
     }
@@ -258,7 +259,10 @@ mod tests {
             ("stun:[2001:db8::1]", "stun:[2001:db8::1]:3478"),
             ("turn:u:p@relay:29478", "turn:relay:29478"),
             ("turn:u:p@relay?transport=UDP", "turn:relay:3478"),
-            ("turn:u:p@relay?transport=tcp", "turn:relay:3478?transport=tcp"),
+            (
+                "turn:u:p@relay?transport=tcp",
+                "turn:relay:3478?transport=tcp",
+            ),
             ("turns:u:p@[::1]:443?transport=tcp", "turns:[::1]:443"),
             ("turns:u:p@relay", "turns:relay:5349"),
         ] {
