@@ -440,6 +440,40 @@ fn socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
 mod tests {
     use super::*;
 
+    fn receive(socket: &MediaSocket) -> Received {
+        let mut buffer = ReceiveBuffer::new();
+        for _ in 0..200 {
+            let found = socket.receive(Channel::Rtp, Instant::now(), &mut buffer);
+            if let Some(received) = found {
+                return received;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("nothing came");
+    }
+
+    #[test]
+    fn a_socket_of_all_addresses_tells_them_apart_and_answers_from_the_one_that_is_wanted() {
+        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let ports = crate::driver::ports::RtpPorts::new(40_000..=40_400, None);
+        let (mut all, port) = ports.take(any).unwrap();
+        let (peer, peers) = ports.take(IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
+        let (second, peers) = (
+            SocketAddr::from(([127, 0, 0, 2], port)),
+            SocketAddr::from(([127, 0, 0, 1], peers)),
+        );
+        all.send(Channel::Rtp, Some(second), peers, b"untold");
+        assert_eq!(receive(&peer).source.ip(), peers.ip());
+        all.tell_addresses();
+        peer.send(Channel::Rtp, None, second, b"to the second");
+        let received = receive(&all);
+        assert_eq!((received.local, received.source), (Some(second), peers));
+        all.send(Channel::Rtp, received.local, peers, b"from the second");
+        assert_eq!(receive(&peer).source, second);
+        all.send(Channel::Rtp, None, peers, b"from anywhere");
+        assert_eq!(receive(&peer).source, SocketAddr::new(peers.ip(), port));
+    }
+
     #[test]
     fn what_waited_in_a_socket_came_when_the_kernel_saw_it() {
         let socket = bind_nonblocking("127.0.0.1:0".parse().unwrap()).unwrap();
