@@ -14,6 +14,7 @@ use nix::sys::socket::{
     sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo, ReceiveTimestampns},
 };
 
+use super::ice::Relay;
 use super::memory::MemorySocket;
 use super::ports::Lease;
 use super::route::Routes;
@@ -28,6 +29,11 @@ pub(crate) enum MediaSocket {
         rtp: MemorySocket,
         rtcp: MemorySocket,
         _lease: Lease,
+    },
+    /// One of the others, with addresses on TURN servers beside its own.
+    Relayed {
+        socket: Box<Self>,
+        relays: Vec<Relay>,
     },
 }
 
@@ -208,6 +214,42 @@ impl MediaSocket {
                     arrival: datagram.arrival,
                 })
             }
+            Self::Relayed { socket, relays } => socket
+                .receive(channel, now, buffer)
+                .or_else(|| receive_relayed(relays, channel, buffer)),
+        }
+    }
+
+    /// Tells apart from now on by which address of ours packets come, and lets
+    /// them leave by the one that is wanted, where the socket has several: ICE
+    /// counts each as a path of its own.
+    pub(crate) fn tell_addresses(&mut self) {
+        let pair = match self {
+            Self::Udp(pair) => pair,
+            Self::Memory { .. } => return,
+            Self::Relayed { socket, .. } => return socket.tell_addresses(),
+        };
+        if !pair.bound.ip().is_unspecified() || pair.routes.is_some() {
+            return;
+        }
+        let told = match pair.bound {
+            SocketAddr::V4(_) => setsockopt(&pair.rtp, Ipv4PacketInfo, &true),
+            SocketAddr::V6(_) => setsockopt(&pair.rtp, Ipv6RecvPacketInfo, &true),
+        };
+        match told {
+            Ok(()) => pair.routes = Some(RefCell::default()),
+            Err(error) => tracing::warn!(%error, "a socket does not tell its addresses apart"),
+        }
+    }
+
+    /// The same with addresses on TURN servers beside its own.
+    pub(crate) fn with_relays(self, relays: Vec<Relay>) -> Self {
+        if relays.is_empty() {
+            return self;
+        }
+        Self::Relayed {
+            socket: Box::new(self),
+            relays,
         }
     }
 
@@ -221,9 +263,16 @@ impl MediaSocket {
         buffer: &mut ReceiveBuffer,
     ) {
         let pair = match self {
-            // By which address a packet leaves is said to the kernel one by one.
-            Self::Udp(pair) if pair.routes.is_none() => pair,
-            _ => return self.send(channel, local, destination, payload),
+            // What must leave by a certain address is no common case.
+            Self::Udp(pair) if local.is_none() || pair.routes.is_none() => pair,
+            Self::Relayed { socket, relays } if !by_relay(relays, local) => {
+                socket.send_soon(channel, local, destination, payload, buffer);
+                return;
+            }
+            _ => {
+                self.send(channel, local, destination, payload);
+                return;
+            }
         };
         let socket = match channel {
             Channel::Rtp => &pair.rtp,
@@ -238,24 +287,6 @@ impl MediaSocket {
         });
         if outbox.entries.len() == TOGETHER {
             buffer.send_all();
-        }
-    }
-
-    /// Tells apart from now on by which address of ours packets come, and lets
-    /// them leave by the one that is wanted, where the socket has several: ICE
-    /// counts each as a path of its own.
-    pub(crate) fn tell_addresses(&mut self) {
-        let Self::Udp(pair) = self else { return };
-        if !pair.bound.ip().is_unspecified() || pair.routes.is_some() {
-            return;
-        }
-        let told = match pair.bound {
-            SocketAddr::V4(_) => setsockopt(&pair.rtp, Ipv4PacketInfo, &true),
-            SocketAddr::V6(_) => setsockopt(&pair.rtp, Ipv6RecvPacketInfo, &true),
-        };
-        match told {
-            Ok(()) => pair.routes = Some(RefCell::default()),
-            Err(error) => tracing::warn!(%error, "a socket does not tell its addresses apart"),
         }
     }
 
@@ -289,8 +320,39 @@ impl MediaSocket {
                 Channel::Rtp => rtp.send_to(payload, destination),
                 Channel::Rtcp => rtcp.send_to(payload, destination),
             },
+            Self::Relayed { socket, relays } => {
+                let relay = relays.iter().find(|relay| Some(relay.address()) == local);
+                match relay {
+                    Some(relay) => relay.send(Instant::now(), destination, payload),
+                    None => socket.send(channel, local, destination, payload),
+                }
+            }
         }
     }
+}
+
+fn by_relay(relays: &[Relay], local: Option<SocketAddr>) -> bool {
+    local.is_some_and(|local| relays.iter().any(|relay| relay.address() == local))
+}
+
+/// What came by way of a TURN server; with ICE, RTCP comes to the same address as RTP.
+fn receive_relayed(
+    relays: &[Relay],
+    channel: Channel,
+    buffer: &mut ReceiveBuffer,
+) -> Option<Received> {
+    if channel == Channel::Rtcp {
+        return None;
+    }
+    relays.iter().find_map(|relay| {
+        let (source, arrival, len) = relay.receive(&mut buffer.data[..])?;
+        Some(Received {
+            len,
+            source,
+            local: Some(relay.address()),
+            arrival,
+        })
+    })
 }
 
 /// A bound socket that is non-blocking from the start, which spares a system
@@ -377,6 +439,40 @@ fn socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn receive(socket: &MediaSocket) -> Received {
+        let mut buffer = ReceiveBuffer::new();
+        for _ in 0..200 {
+            let found = socket.receive(Channel::Rtp, Instant::now(), &mut buffer);
+            if let Some(received) = found {
+                return received;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("nothing came");
+    }
+
+    #[test]
+    fn a_socket_of_all_addresses_tells_them_apart_and_answers_from_the_one_that_is_wanted() {
+        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let ports = crate::driver::ports::RtpPorts::new(40_000..=40_400, None);
+        let (mut all, port) = ports.take(any).unwrap();
+        let (peer, peers) = ports.take(IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
+        let (second, peers) = (
+            SocketAddr::from(([127, 0, 0, 2], port)),
+            SocketAddr::from(([127, 0, 0, 1], peers)),
+        );
+        all.send(Channel::Rtp, Some(second), peers, b"untold");
+        assert_eq!(receive(&peer).source.ip(), peers.ip());
+        all.tell_addresses();
+        peer.send(Channel::Rtp, None, second, b"to the second");
+        let received = receive(&all);
+        assert_eq!((received.local, received.source), (Some(second), peers));
+        all.send(Channel::Rtp, received.local, peers, b"from the second");
+        assert_eq!(receive(&peer).source, second);
+        all.send(Channel::Rtp, None, peers, b"from anywhere");
+        assert_eq!(receive(&peer).source, SocketAddr::new(peers.ip(), port));
+    }
 
     #[test]
     fn what_waited_in_a_socket_came_when_the_kernel_saw_it() {

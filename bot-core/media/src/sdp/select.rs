@@ -142,8 +142,10 @@ pub(super) fn understand(
         .direction()
         .or(description.session.direction())
         .unwrap_or_default();
+    let ice = ice::read(&description.session, media);
     // RFC 2543 had no other way to hold a call than this address; RFC 3264 section 8.4 keeps its meaning: send nothing here.
-    if matches!(connection, Some(Address::Ip(ip)) if ip.is_unspecified()) {
+    // With ICE it means that there is no address yet, or that a browser hides it (RFC 8839 section 4.3.1).
+    if ice.is_none() && matches!(connection, Some(Address::Ip(ip)) if ip.is_unspecified()) {
         direction = direction.and(Direction::SendOnly);
     }
     Ok(Audio {
@@ -157,7 +159,7 @@ pub(super) fn understand(
         direction,
         ptime_ms: codec.packet_ms(packet_time(description, media, capabilities)),
         wish,
-        ice: ice::read(&description.session, media),
+        ice,
         bundled: mid.is_some_and(|mid| {
             description.session.all("group").any(|group| {
                 let mut words = group.split_ascii_whitespace();
