@@ -277,13 +277,21 @@ fn firefox(library: Library) {
                 "the echo is not heard: {}",
                 all[0]
             );
+            if bot == at {
+                browser.press("1#", false)?;
+                std::thread::sleep(seconds(3));
+            }
             browser.hang_up()?;
             browser.wait_event("ended", seconds(5))?;
             browser.quit()?;
         }
         let call = callbot.wait_call(seconds(5))?;
         lab.say(&call.0);
-        ensure!(call.result() == "ok", "the call failed: {}", call.0);
+        ensure!(
+            call.result() == "ok" && call.digits() == "1#",
+            "the call failed, or 1# was not heard: {}",
+            call.0
+        );
         let tone = Sound::read(&lab.path("heard.wav"))?.find_tone(SAYS.0)?;
         lab.say(format!("recorded: {tone}"));
         ensure!(

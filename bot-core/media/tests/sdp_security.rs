@@ -325,6 +325,24 @@ fn chromium() -> String {
 }
 
 #[test]
+fn events_on_another_clock_than_opus_are_taken_in_and_not_sent() {
+    let firefox = chromium().replace("a=rtpmap:110 telephone-event/48000", "a=rtpmap:110 x/1");
+    let local = "192.0.2.1:10000".parse().unwrap();
+    let mut negotiator = Negotiator::new(Capabilities::default(), local, 4242);
+    negotiator.set_security(security());
+    let (answer, agreed) = answered(&mut negotiator, &firefox);
+    assert_eq!(agreed.codec, callbot_media::codec::Codec::Opus);
+    assert!(
+        answer.contains("a=rtpmap:126 telephone-event/8000\r\n"),
+        "{answer}"
+    );
+    assert_eq!(
+        (agreed.event_send, agreed.event_receive, agreed.event_clock),
+        (None, Some(126), 8_000)
+    );
+}
+
+#[test]
 fn a_browser_that_hides_its_address_does_not_hold_the_call() {
     let hidden = chromium()
         .replace("c=IN IP4 203.0.113.9", "c=IN IP4 0.0.0.0")

@@ -28,6 +28,7 @@ fn leg(remote: &str, codec: Codec, ptime_ms: u32, event: Option<u8>) -> Negotiat
         receive_payload_types: vec![(payload_type, codec)],
         event_send: event,
         event_receive: event,
+        event_clock: codec.clock_rate(),
         ptime_ms,
         ..agreed(remote)
     }

@@ -142,6 +142,8 @@ pub struct Negotiated {
     pub event_send: Option<u8>,
     /// The payload type under which telephone-events may arrive.
     pub event_receive: Option<u8>,
+    /// The clock of the telephone-events that may arrive, in hertz: the codec's, unless the peer has none of that.
+    pub event_clock: u32,
     /// The payload type under which comfort noise (RFC 3389) may arrive.
     pub comfort_noise: Option<u8>,
     /// What the peer's format parameters ask of our encoder.

@@ -207,9 +207,11 @@ impl Negotiator {
             .copied()
             .filter(|(_, other)| other.is_kin(codec))
             .collect();
+        let event =
+            with_clock(audio.event(codec), codec).or_else(|| audio.event_on_another_clock(codec));
         let formats = Formats {
             codecs: kin.clone(),
-            events: with_clock(audio.event(codec), codec).into_iter().collect(),
+            events: event.into_iter().collect(),
             noise: with_clock(audio.comfort_noise(codec), codec),
             rtcp_mux: audio.rtcp_mux,
         };
@@ -228,7 +230,8 @@ impl Negotiator {
             send_payload_type: audio.codecs[0].0,
             receive_payload_types: kin,
             event_send: audio.event(codec),
-            event_receive: audio.event(codec),
+            event_receive: event.map(|(payload_type, _)| payload_type),
+            event_clock: event.map_or(codec.clock_rate(), |(_, clock)| clock),
             comfort_noise: audio.comfort_noise(codec),
             send_parameters: audio.send_parameters,
             remote_rtp: audio.rtp,
@@ -280,6 +283,7 @@ impl Negotiator {
             receive_payload_types: receive,
             event_send,
             event_receive: event_send.and(offered.event(codec.clock_rate())),
+            event_clock: codec.clock_rate(),
             comfort_noise: offered.noise.map(|(payload_type, _)| payload_type),
             send_parameters: audio.send_parameters,
             remote_rtp: audio.rtp,

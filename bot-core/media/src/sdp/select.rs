@@ -52,6 +52,15 @@ impl Audio {
             .map(|(payload_type, _)| *payload_type)
     }
 
+    /// A telephone-event to take in where none has the codec's clock: Firefox lists it at 8 kHz only, beside Opus, and lets a
+    /// page press no keys unless it is answered.
+    pub(super) fn event_on_another_clock(&self, codec: Codec) -> Option<(u8, u32)> {
+        match self.event(codec) {
+            Some(_) => None,
+            None => self.events.first().copied(),
+        }
+    }
+
     /// The comfort noise whose clock is the codec's.
     pub(super) fn comfort_noise(&self, codec: Codec) -> Option<u8> {
         self.noises

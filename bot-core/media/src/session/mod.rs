@@ -388,7 +388,7 @@ impl Stream {
         Self {
             negotiated: negotiated.clone(),
             leg: RtpLeg::new(now, config.seed, config.cname.clone(), negotiated),
-            digits: DigitInput::new(negotiated.codec.clock_rate()),
+            digits: DigitInput::new(negotiated.event_clock),
             packer: Packer::new(
                 negotiated.codec,
                 negotiated.send_parameters,
@@ -420,7 +420,7 @@ impl Stream {
         let before = std::mem::replace(&mut self.negotiated, negotiated.clone());
         if before.codec != negotiated.codec {
             self.digits.release(now.instant, events);
-            self.digits = DigitInput::new(negotiated.codec.clock_rate());
+            self.digits = DigitInput::new(negotiated.event_clock);
             self.receiver = None;
             self.voice = None;
             self.heard_codec = negotiated.codec;

@@ -50,6 +50,7 @@ pub fn agreed(remote: &str) -> Negotiated {
         receive_payload_types: vec![(0, Codec::Pcmu), (8, Codec::Pcma)],
         event_send: Some(101),
         event_receive: Some(101),
+        event_clock: 8_000,
         comfort_noise: None,
         send_parameters: SendParameters::default(),
         remote_rtp,
