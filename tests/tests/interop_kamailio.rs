@@ -235,8 +235,14 @@ fn registers_and_calls(transport: &'static str) {
             .write(&lab.path("tone.wav"))?;
         let parameters =
             format!(";regint=60;auth_user=bob;auth_pass=pw-bob;outbound=\"sip:{domain}\"");
+        // What callbot offers over each: keys in the body, or by DTLS.
+        let encryption = match transport {
+            "tls" => "srtp",
+            _ => "dtls_srtp",
+        };
         let mut bob = Baresip::named("bob", Source::File(lab.path("tone.wav")))
             .account(&parameters)
+            .encryption(encryption)
             .registrar(domain)
             .answering()
             .start(lab)?;
