@@ -115,7 +115,7 @@ fn misuse_is_code_2_and_names_the_thing() {
         &["echo", "--rtp-ports", "5"],
         &["--rtp-ports", "10000-20000"],
     );
-    refuses(&["echo", "--codecs", "opus"], &["opus", "pcmu"]);
+    refuses(&["echo", "--codecs", "speex"], &["speex", "opus", "pcmu"]);
     refuses(&["echo", "-q", "-v"], &["--quiet", "--verbose"]);
     refuses(&["answer", "--reject", "200"], &["--reject", "400"]);
     refuses(

@@ -68,6 +68,9 @@ function listen(stream) {
   }, 100);
 }
 
+/// Every pitch heard in the last `seconds`, one each 100 ms.
+const pitches = (seconds) => ears.pitches.slice(-10 * seconds);
+
 /// The pitch heard most in the last `seconds`, 0 for silence, null for nothing at all.
 function heard(seconds) {
   const counts = new Map();
@@ -148,6 +151,7 @@ libraries.jssip = async (options) => {
     answer: () => session.answer({ mediaConstraints: audio }),
     hangUp: () => session.terminate(),
     press: (digit, way) => session.sendDTMF(digit, { transportType: way === 'info' ? 'INFO' : 'RFC2833' }),
+    restart: () => settled((done) => session.renegotiate({ rtcOfferConstraints: { iceRestart: true } }, done), 'restart'),
     hold: () => settled((done) => session.hold({}, done), 'hold'),
     resume: () => settled((done) => session.unhold({}, done), 'resume'),
     options: (uri) => new Promise((resolve) => agent.sendOptions(uri, undefined, {
@@ -199,10 +203,11 @@ libraries.sipjs = async (options) => {
   if (options.register) {
     await registerer.register({ requestDelegate: { onReject: ({ message }) => tell('refused', { status: message.statusCode }) } });
   }
-  const held = (hold) => new Promise((resolve, reject) => session.invite({
-    sessionDescriptionHandlerOptions: { constraints: audio, hold },
+  const again = (options) => new Promise((resolve, reject) => session.invite({
+    sessionDescriptionHandlerOptions: { constraints: audio, ...options },
     requestDelegate: { onAccept: resolve, onReject: ({ message }) => reject(new Error(`refused with ${message.statusCode}`)) },
-  }).catch(reject)).then(() => { tell(hold ? 'hold' : 'resume'); });
+  }).catch(reject));
+  const held = (hold) => again({ hold }).then(() => { tell(hold ? 'hold' : 'resume'); });
   return {
     call: async (uri) => {
       const inviter = new SIP.Inviter(agent, SIP.UserAgent.makeURI(uri), constraints);
@@ -224,6 +229,7 @@ libraries.sipjs = async (options) => {
       const body = { contentDisposition: 'render', contentType: 'application/dtmf-relay', content: `Signal=${digit}\r\nDuration=160` };
       return session.info({ requestOptions: { body } });
     },
+    restart: () => again({ hold: false, offerOptions: { iceRestart: true } }).then(() => null),
     hold: () => held(true),
     resume: () => held(false),
     options: (uri) => new Promise((resolve) => {
@@ -239,6 +245,8 @@ libraries.sipjs = async (options) => {
 };
 
 libraries.sipml = async (options) => {
+  // Called, sipML5 2.1.4 would answer again when its own stream, which it adds after the offer, asks for a negotiation.
+  Object.defineProperty(window.RTCPeerConnection.prototype, 'onnegotiationneeded', { set() {} });
   await script('/modules/sipml/SIPml-api.js');
   const { SIPml } = window;
   const remote = document.getElementById('remote');
@@ -315,6 +323,7 @@ window.peer = {
   },
   statistics,
   heard,
+  pitches,
   descriptions: () => connections.map((connection) => ({
     local: connection.localDescription?.sdp, remote: connection.remoteDescription?.sdp,
   })),

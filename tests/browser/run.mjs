@@ -49,16 +49,18 @@ const flags = [
   '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync', '--disable-audio-output', '--autoplay-policy=no-user-gesture-required',
   '--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream', '--ignore-certificate-errors',
-  // Tests live on loopback, which WebRTC leaves out, and behind no resolver of .local names.
-  '--allow-loopback-in-peer-connection', '--disable-features=WebRtcHideLocalIpsWithMdns',
 ];
+// Tests live on loopback, which WebRTC leaves out, and behind no resolver of .local names.
+if (!options.asShipped) flags.push('--allow-loopback-in-peer-connection', '--disable-features=WebRtcHideLocalIpsWithMdns');
 if (options.microphone) flags.push(`--use-file-for-fake-audio-capture=${options.microphone}`);
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
   headless: true,
   args: flags,
 });
-const context = await browser.newContext({ ignoreHTTPSErrors: true, permissions: ['microphone'] });
+// With the right to a microphone a page may see the machine's addresses; the tone needs none.
+const permissions = options.asShipped ? [] : ['microphone'];
+const context = await browser.newContext({ ignoreHTTPSErrors: true, permissions });
 const page = await context.newPage();
 const sockets = new Set();
 const say = (what) => {
@@ -77,6 +79,7 @@ await page.waitForFunction(() => window.peer);
 const commands = {
   start: () => page.evaluate((o) => window.peer.start(o), options),
   statistics: () => page.evaluate(() => window.peer.statistics()),
+  pitches: (seconds) => page.evaluate((s) => window.peer.pitches(s), seconds),
   descriptions: () => page.evaluate(() => window.peer.descriptions()),
   heard: (seconds) => page.evaluate((s) => window.peer.heard(s), seconds || 2),
   press: (digits, way) => page.evaluate(([d, w]) => window.peer.press(d, w), [digits, way]),

@@ -19,7 +19,7 @@ use crate::sipp::Transport;
 /// What baresip plays into the call.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// A WAV file, 8 kHz mono. It should last longer than the call.
+    /// A WAV file of the codec's rate and channels ([`codec_audio`]). It should last longer than the call.
     File(PathBuf),
     /// What it hears, sent back.
     Echo,
@@ -63,7 +63,7 @@ impl Options {
         self
     }
 
-    /// The only codec that it knows, as baresip names it: `pcmu` or `pcma`.
+    /// The only codec that it knows, as baresip names it: `pcmu`, `pcma`, `G722/16000/1`, `opus/48000/2`, `L16/16000/1`.
     #[must_use]
     pub fn codec(mut self, codec: &'static str) -> Self {
         self.codec = codec;
@@ -114,6 +114,15 @@ impl Options {
     pub fn start(self, lab: &Lab) -> Result<Baresip> {
         Baresip::start(lab, &self)
     }
+}
+
+/// The rate (Hz) and the channels in which baresip wants the sound for a codec of this name: it converts nothing by itself.
+#[must_use]
+pub fn codec_audio(codec: &str) -> (u32, usize) {
+    let mut parts = codec.split('/').skip(1).map(str::parse);
+    let rate = parts.next().and_then(Result::ok).unwrap_or(8000);
+    let channels = parts.next().and_then(Result::ok).unwrap_or(1);
+    (rate as u32, channels)
 }
 
 /// A running baresip.
@@ -499,6 +508,9 @@ jitter_buffer_delay 2-10
 net_interface 127.0.0.1
 module_path {modules}
 module g711.so
+module g722.so
+module opus.so
+module l16.so
 module aufile.so
 module aubridge.so
 module sndfile.so
@@ -519,7 +531,14 @@ ringback_disabled yes
 
 #[cfg(test)]
 mod tests {
-    use super::netstring;
+    use super::{codec_audio, netstring};
+
+    #[test]
+    fn the_sound_of_a_codec_is_in_its_name() {
+        assert_eq!(codec_audio("pcmu"), (8_000, 1));
+        assert_eq!(codec_audio("G722/16000/1"), (16_000, 1));
+        assert_eq!(codec_audio("opus/48000/2"), (48_000, 2));
+    }
 
     #[test]
     fn netstrings_are_cut_where_they_end() {

@@ -75,6 +75,12 @@ impl Options {
         self.set("microphone", file.display().to_string())
     }
 
+    /// Finds its paths as a browser does by default: not over the loopback device, and hiding its addresses behind names.
+    #[must_use]
+    pub fn as_shipped(self) -> Self {
+        self.set("asShipped", true)
+    }
+
     /// Says a steady tone instead, of this frequency (Hz) and level (dBov), without the processing that a voice gets.
     #[must_use]
     pub fn hums(self, hertz: f64, level: f64) -> Self {
@@ -294,6 +300,26 @@ impl Browser {
     pub fn heard(&mut self, seconds: u32) -> Result<f64> {
         let heard = self.command("heard", json!([seconds]))?;
         heard.as_f64().context("the page has no audio to hear")
+    }
+
+    /// Every pitch that the page has heard in the last `seconds`, one each 100 ms, in hertz; 0 is silence.
+    ///
+    /// # Errors
+    ///
+    /// As [`Browser::command`].
+    pub fn pitches(&mut self, seconds: u32) -> Result<Vec<f64>> {
+        let pitches = self.command("pitches", json!([seconds]))?;
+        let pitches = pitches.as_array().cloned().unwrap_or_default();
+        Ok(pitches.iter().filter_map(Value::as_f64).collect())
+    }
+
+    /// Restarts ICE (not by sipML5), and waits until that is agreed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Browser::command`].
+    pub fn restart_ice(&mut self) -> Result<()> {
+        self.command("restart", json!([])).map(drop)
     }
 
     /// The session descriptions of each connection as the browser has them: `local` and `remote`.

@@ -7,7 +7,7 @@
 //! Invariant: a test passes, fails, or says loudly that it was skipped; where `CI` or `CALLBOT_PEERS=required` is set it never skips.
 
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -211,6 +211,30 @@ impl Lab {
             }
         }
         bail!("no free port left below 32000")
+    }
+
+    /// Gives the test's network a second address beside 127.0.0.1, from which nothing leaves the machine either; `None` where the
+    /// test has no network of its own.
+    ///
+    /// # Errors
+    ///
+    /// When that is not possible.
+    pub fn second_address(&self) -> Result<Option<IpAddr>> {
+        if !self.isolated {
+            return Ok(None);
+        }
+        for line in [
+            "link add second type veth peer name beyond",
+            "addr add 10.99.0.1/32 dev second",
+            "link set second up",
+            "link set beyond up",
+            "route add default dev second src 10.99.0.1",
+        ] {
+            let words = line.split(' ');
+            let status = Command::new("ip").args(words).status().context("run ip")?;
+            ensure!(status.success(), "`ip {line}` failed");
+        }
+        Ok(Some(IpAddr::from([10, 99, 0, 1])))
     }
 
     /// Leaves the rest of the test out because the machine does not allow it, loudly; where nothing may be skipped this is an error.

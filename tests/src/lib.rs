@@ -35,7 +35,7 @@ pub mod prelude {
 
     pub use anyhow::{Context as _, Result, bail, ensure};
 
-    pub use crate::baresip::{Baresip, Source};
+    pub use crate::baresip::{Baresip, Source, codec_audio};
     pub use crate::browser::{Browser, Library};
     pub use crate::callbot::{Call, Callbot};
     pub use crate::capture::Capture;

@@ -59,6 +59,15 @@ impl Sound {
         }
     }
 
+    /// Silence of so many milliseconds at another rate (Hz), the same in each of so many channels.
+    #[must_use]
+    pub fn silence_at(rate: u32, channels: usize, milliseconds: u32) -> Self {
+        Self {
+            rate,
+            channels: vec![vec![0; (milliseconds * rate / 1000) as usize]; channels],
+        }
+    }
+
     /// Goes on with a sine of this frequency (Hz) and level (dBov).
     #[must_use]
     pub fn tone(mut self, frequency: f64, level: f64, milliseconds: u32) -> Self {

@@ -7,12 +7,15 @@ use callbot_tests::prelude::*;
 
 /// What baresip sends: 440 Hz, late enough for the bot's own sound to be over, so that a mono recording keeps the two apart.
 const BARESIP: (f64, f64, u32) = (440.0, -20.0, 3000);
+/// Everything that callbot has, so that baresip's only codec decides.
+const CODECS: &str = "pcmu,pcma,g722,opus,g729,l16,l16/8000";
 /// What callbot plays.
 const CALLBOT: (f64, f64, u32) = (600.0, -17.0, 2500);
 
-fn baresip_sound(lab: &Lab) -> Result<Source> {
+fn baresip_sound(lab: &Lab, codec: &str) -> Result<Source> {
     let file = lab.path("baresip.wav");
-    Sound::silence(4500)
+    let (rate, channels) = codec_audio(codec);
+    Sound::silence_at(rate, channels, 4500)
         .tone(BARESIP.0, BARESIP.1, BARESIP.2)
         .pause(20_000)
         .write(&file)?;
@@ -55,9 +58,11 @@ fn calls_record(name: &str, transport: Transport, codec: &'static str) {
                 "30",
                 "--silence",
                 "10",
+                "--codecs",
+                CODECS,
             ],
         )?;
-        let mut baresip = Baresip::named("caller", baresip_sound(lab)?)
+        let mut baresip = Baresip::named("caller", baresip_sound(lab, codec)?)
             .over(transport)
             .codec(codec)
             .start(lab)?;
@@ -91,9 +96,11 @@ fn calls_answer(name: &str, transport: Transport, codec: &'static str) {
             "--stereo",
             "--hangup-after",
             "9",
+            "--codecs",
+            CODECS,
         ];
         let (mut callbot, address) = Callbot::serve_at(lab, &bot)?;
-        let mut baresip = Baresip::named("caller", baresip_sound(lab)?)
+        let mut baresip = Baresip::named("caller", baresip_sound(lab, codec)?)
             .over(transport)
             .codec(codec)
             .start(lab)?;
@@ -132,7 +139,7 @@ fn is_dialled(name: &str, transport: Transport, codec: &'static str) {
     Lab::run(name, &[Peer::Callbot, Peer::Baresip], move |lab| {
         let play = callbot_sound(lab)?;
         let record = lab.path("dialled.wav");
-        let mut baresip = Baresip::named("callee", baresip_sound(lab)?)
+        let mut baresip = Baresip::named("callee", baresip_sound(lab, codec)?)
             .over(transport)
             .codec(codec)
             .answering()
@@ -150,6 +157,8 @@ fn is_dialled(name: &str, transport: Transport, codec: &'static str) {
             "9",
             "--listen",
             &own,
+            "--codecs",
+            CODECS,
         ];
         let (code, calls) = Callbot::run(lab, "callbot", &arguments, seconds(25))?;
         ensure!(code == Some(0), "callbot ended with {code:?}");
@@ -204,6 +213,36 @@ fn callbot_dials_baresip_over_udp() {
 #[ignore = "tier 4: cargo xtask interop"]
 fn callbot_dials_baresip_over_tcp() {
     is_dialled("baresip-dial-tcp", Transport::Tcp, "pcma");
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn baresip_calls_answer_in_opus() {
+    calls_answer("baresip-answer-opus", Transport::Udp, "opus/48000/2");
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn callbot_dials_baresip_in_opus() {
+    is_dialled("baresip-dial-opus", Transport::Udp, "opus/48000/2");
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn baresip_calls_answer_in_g722() {
+    calls_answer("baresip-answer-g722", Transport::Udp, "G722/16000/1");
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn callbot_dials_baresip_in_g722() {
+    is_dialled("baresip-dial-g722", Transport::Udp, "G722/16000/1");
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn baresip_calls_answer_in_l16() {
+    calls_answer("baresip-answer-l16", Transport::Udp, "L16/16000/1");
 }
 
 #[test]
@@ -266,7 +305,7 @@ fn baresip_calls_answer_over_tls_and_is_dialled() {
             &key,
         ];
         let mut callbot = Callbot::serve(lab, "callbot", &arguments)?;
-        let mut baresip = Baresip::named("caller", baresip_sound(lab)?)
+        let mut baresip = Baresip::named("caller", baresip_sound(lab, "pcmu")?)
             .over(Transport::Tls)
             .certificate(theirs.both.clone())
             .authority(lab.path("ca.pem"))
@@ -289,7 +328,7 @@ fn baresip_calls_answer_over_tls_and_is_dialled() {
         )?;
 
         // Out: callbot checks baresip's.
-        let mut callee = Baresip::named("callee", baresip_sound(lab)?)
+        let mut callee = Baresip::named("callee", baresip_sound(lab, "pcmu")?)
             .over(Transport::Tls)
             .certificate(theirs.both)
             .answering()

@@ -308,9 +308,15 @@ impl Spoiler {
                     continue;
                 }
                 client = Some(source);
-                let name = b"a=fingerprint:sha-256 ";
-                if let Some(at) = message.windows(name.len()).position(|part| part == name) {
-                    let digit = &mut message[at + name.len()];
+                let name = b"a=fingerprint:";
+                let found = message.windows(name.len()).position(|part| part == name);
+                // The hash's name comes first, in whichever case.
+                let digits = found.and_then(|at| {
+                    let after = at + name.len();
+                    let space = message[after..].iter().position(|byte| *byte == b' ')?;
+                    Some(after + space + 1)
+                });
+                if let Some(digit) = digits.and_then(|at| message.get_mut(at)) {
                     *digit = if *digit == b'0' { b'1' } else { b'0' };
                 }
                 socket.send_to(message, server).ok();

@@ -50,9 +50,27 @@ fn an_offer_reads_as_it_should() {
     assert_eq!(
         text(&offer),
         "v=0\r\no=- 2121 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
-         m=audio 10000 RTP/AVP 0 8 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\n\
-         a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\na=ptime:20\r\na=sendrecv\r\n"
+         m=audio 10000 RTP/AVP 0 8 9 111 101 102\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\n\
+         a=rtpmap:9 G722/8000\r\na=rtpmap:111 opus/48000/2\r\na=fmtp:111 minptime=10;useinbandfec=1\r\n\
+         a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\n\
+         a=rtpmap:102 telephone-event/48000\r\na=fmtp:102 0-15\r\na=ptime:20\r\na=sendrecv\r\n"
     );
+    let mut everything = with(Capabilities {
+        codecs: Codec::ALL.to_vec(),
+        ..Capabilities::default()
+    });
+    let offer = everything.offer(Direction::SendRecv);
+    assert!(offer.len() < 700, "fits a datagram: {}", offer.len());
+    let offer = text(&offer);
+    for line in [
+        "m=audio 10000 RTP/AVP 0 8 9 111 18 96 97 101 102 103\r\n",
+        "a=rtpmap:18 G729/8000\r\na=fmtp:18 annexb=no\r\n",
+        "a=rtpmap:96 L16/16000\r\n",
+        "a=rtpmap:97 L16/8000\r\n",
+        "a=rtpmap:103 telephone-event/16000\r\n",
+    ] {
+        assert!(offer.contains(line), "{offer}");
+    }
 }
 
 #[test]
@@ -124,19 +142,106 @@ fn our_codec_list_decides_what_is_taken_and_the_offer_in_which_order() {
 
 #[test]
 fn the_event_clock_is_that_of_the_audio() {
-    let (answer, agreed) = answer(&[
+    let browser = body(&[
         CONNECTION,
         "m=audio 6000 RTP/AVP 111 0 110 126",
         "a=rtpmap:111 opus/48000/2",
+        "a=fmtp:111 minptime=10;useinbandfec=1;maxaveragebitrate=20000",
         "a=rtpmap:110 telephone-event/48000",
         "a=rtpmap:126 telephone-event/8000",
     ]);
-    assert_eq!(agreed.event_send, Some(126));
-    assert_eq!(agreed.event_receive, Some(126));
-    assert!(
-        answer.contains("m=audio 10000 RTP/AVP 0 126\r\n"),
-        "{answer}"
+    for (codecs, codec, event, formats) in [
+        (Codec::FOR_BROWSERS.to_vec(), Codec::Opus, 110, "111 110"),
+        (vec![Codec::Pcmu], Codec::Pcmu, 126, "0 126"),
+    ] {
+        let mut ours = with(Capabilities {
+            codecs,
+            ..Capabilities::default()
+        });
+        let (answer, agreed) = ours.receive_offer(&browser).unwrap();
+        assert_eq!(agreed.codec, codec);
+        assert_eq!(agreed.event_send, Some(event));
+        assert_eq!(agreed.event_receive, Some(event));
+        assert!(
+            text(&answer).contains(&format!("m=audio 10000 RTP/AVP {formats}\r\n")),
+            "{}",
+            text(&answer)
+        );
+        assert_eq!(agreed.send_parameters.redundancy, codec == Codec::Opus);
+        assert_eq!(
+            agreed.send_parameters.max_bit_rate,
+            (codec == Codec::Opus).then_some(20_000)
+        );
+    }
+}
+
+#[test]
+fn an_answer_decides_codec_event_and_numbers_each_side_for_itself() {
+    let mut ours = negotiator();
+    let _ = ours.offer(Direction::SendRecv);
+    let agreed = ours
+        .receive_answer(&body(&[
+            CONNECTION,
+            "m=audio 6000 RTP/AVP 120 99",
+            "a=rtpmap:120 opus/48000/2",
+            "a=fmtp:120 usedtx=1; cbr=0",
+            "a=rtpmap:99 telephone-event/48000",
+            "a=ptime:60",
+        ]))
+        .unwrap();
+    assert_eq!((agreed.codec, agreed.send_payload_type), (Codec::Opus, 120));
+    assert_eq!(
+        agreed.receive_payload_types,
+        [(111, Codec::Opus), (120, Codec::Opus)]
     );
+    assert_eq!(
+        (agreed.event_send, agreed.event_receive),
+        (Some(99), Some(102))
+    );
+    assert!(agreed.send_parameters.pauses && !agreed.send_parameters.redundancy);
+    assert_eq!(agreed.ptime_ms, 60);
+}
+
+#[test]
+fn names_and_clocks_of_codecs_are_those_of_their_standards() {
+    let mut everything = with(Capabilities {
+        codecs: Codec::ALL.to_vec(),
+        ..Capabilities::default()
+    });
+    for (map, codec) in [
+        ("G722/8000", Some(Codec::G722)),
+        ("G722/16000", None),
+        ("OPUS/48000/2", Some(Codec::Opus)),
+        ("opus/16000/2", None),
+        ("L16/16000", Some(Codec::L16)),
+        ("L16/16000/1", Some(Codec::L16)),
+        ("L16/16000/2", None),
+        ("L16/8000", Some(Codec::L16Narrow)),
+        ("L16/44100", None),
+        ("g729/8000", Some(Codec::G729)),
+    ] {
+        let offer = body(&[
+            CONNECTION,
+            "m=audio 6000 RTP/AVP 100",
+            &format!("a=rtpmap:100 {map}"),
+        ]);
+        let agreed = everything.receive_offer(&offer);
+        assert_eq!(agreed.ok().map(|(_, agreed)| agreed.codec), codec, "{map}");
+    }
+    for (number, codec) in [
+        (9, Some(Codec::G722)),
+        (18, Some(Codec::G729)),
+        (11, None),
+        (10, None),
+    ] {
+        let offer = body(&[CONNECTION, &format!("m=audio 6000 RTP/AVP {number}")]);
+        let agreed = everything.receive_offer(&offer);
+        assert_eq!(
+            agreed.ok().map(|(_, agreed)| agreed.codec),
+            codec,
+            "{number}"
+        );
+    }
 }
 
 #[test]
@@ -345,16 +450,16 @@ fn what_cannot_be_taken_is_488_in_words() {
         (vec![CONNECTION, "m=audio 0 RTP/AVP 0"], "port 0"),
         (vec![CONNECTION, "m=audio 6000 RTP/SAVP 0"], "RTP/SAVP"),
         (
-            vec![CONNECTION, "m=audio 6000 RTP/AVP 18 9"],
-            "no codec in common: the peer has payload type 18, payload type 9",
+            vec![CONNECTION, "m=audio 6000 RTP/AVP 18 4"],
+            "no codec in common: the peer has G729/8000, payload type 4",
         ),
         (
             vec![
                 CONNECTION,
                 "m=audio 6000 RTP/AVP 96",
-                "a=rtpmap:96 opus/48000/2",
+                "a=rtpmap:96 speex/16000",
             ],
-            "opus/48000/2, this side has PCMU, PCMA",
+            "speex/16000, this side has PCMU, PCMA, G722, opus",
         ),
         (
             vec![
@@ -478,7 +583,7 @@ fn a_later_offer_of_ours_keeps_the_numbers_and_the_lines_of_the_session() {
     let hold = ours.offer(Direction::SendOnly);
     let hold = text(&hold);
     assert!(
-        hold.contains("m=video 0 RTP/AVP 31\r\nm=audio 10000 RTP/AVP 0 97 98\r\n"),
+        hold.contains("m=video 0 RTP/AVP 31\r\nm=audio 10000 RTP/AVP 0 97 9 111 98 101\r\n"),
         "{hold}"
     );
     assert!(

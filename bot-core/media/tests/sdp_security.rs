@@ -320,6 +320,16 @@ fn chromium() -> String {
 }
 
 #[test]
+fn a_browser_that_hides_its_address_does_not_hold_the_call() {
+    let hidden = chromium()
+        .replace("c=IN IP4 203.0.113.9", "c=IN IP4 0.0.0.0")
+        .replace("audio 53005", "audio 9");
+    let (answer, agreed) = answered(&mut with(security(), Some(ice())), &hidden);
+    assert_eq!(agreed.direction, Direction::SendRecv);
+    assert!(answer.contains("a=sendrecv\r\n"), "{answer}");
+}
+
+#[test]
 fn a_browser_is_answered_with_ice_one_bundled_line_and_dtls() {
     let (answer, agreed) = answered(&mut with(security(), Some(ice())), &chromium());
     for part in [

@@ -457,13 +457,19 @@ impl Sweep {
                     if ticks {
                         slot.leg.session.tick(now);
                     }
+                    if ticks {
+                        // What the tick sends comes after what was passed on.
+                        buffer.send_all();
+                    }
                     if ticks || found {
                         slot.flush();
                     }
                 });
             }
+            buffer.send_all();
             let rtcp = frame.is_multiple_of(RTCP_FRAMES);
             self.pairs.serve(phase, rtcp, now, &mut self.buffer);
+            self.buffer.send_all();
             self.next_slice += 1;
             now = clock.now();
         }
@@ -518,6 +524,7 @@ impl Slot {
         self.drain(Channel::Rtp, now, buffer, BURST);
         self.drain(Channel::Rtcp, now, buffer, BURST);
         self.leg.session.handle_timeout(now);
+        buffer.send_all();
         self.flush();
     }
 
@@ -553,10 +560,17 @@ impl Slot {
                         .receive_rtcp(now, received.arrival, received.source, bytes)
                 }
             }
-            // Passing sessions answer packet by packet; what they owe is sent at once.
+            // What a handshake came to is told before the far end hears of it: it
+            // may hang up at once, and then the cause would be its BYE.
+            if self.handshaking {
+                while let Some(event) = leg.session.poll_event() {
+                    (leg.events)(FromSweep::Event(event));
+                }
+            }
+            // Passing sessions answer packet by packet.
             while let Some(out) = leg.session.poll_transmit() {
                 leg.socket
-                    .send(out.channel, out.local, out.destination, out.payload);
+                    .send_soon(out.channel, out.local, out.destination, out.payload, buffer);
             }
         }
         found

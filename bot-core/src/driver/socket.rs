@@ -3,20 +3,23 @@
 use std::cell::RefCell;
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant, SystemTime};
 
 use callbot_media::session::Channel;
 use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
-    SockaddrStorage, bind, recvmsg, sendmsg, setsockopt, socket,
+    SockaddrStorage, bind, recvmsg, sendmsg, sendto, setsockopt, socket,
     sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo, ReceiveTimestampns},
 };
 
 use super::memory::MemorySocket;
 use super::ports::Lease;
 use super::route::Routes;
+
+/// Datagrams that are sent together.
+const TOGETHER: usize = 64;
 
 /// An RTP port and its RTCP port.
 pub(crate) enum MediaSocket {
@@ -39,10 +42,26 @@ pub(crate) struct UdpPair {
     _lease: Lease,
 }
 
-/// What a thread needs to receive: one datagram and its control messages.
+/// What a thread needs to receive, one datagram and its control messages, and
+/// the datagrams that it sends together.
 pub(crate) struct ReceiveBuffer {
     data: Box<[u8; 2048]>,
     control: Vec<u8>,
+    outbox: Outbox,
+}
+
+/// Datagrams that wait to be sent one after the other. Sent one by one, between
+/// other work, each may find its reader asleep and pay for waking it; in a row
+/// only the first one does.
+struct Outbox {
+    bytes: Vec<u8>,
+    entries: Vec<Outgoing>,
+}
+
+struct Outgoing {
+    socket: RawFd,
+    destination: SocketAddr,
+    end: usize,
 }
 
 /// One received datagram, in the receive buffer.
@@ -60,7 +79,32 @@ impl ReceiveBuffer {
         Self {
             data: Box::new([0; 2048]),
             control: nix::cmsg_space!(nix::sys::time::TimeSpec, in6_pktinfo),
+            outbox: Outbox {
+                bytes: Vec::with_capacity(TOGETHER * 256),
+                entries: Vec::with_capacity(TOGETHER),
+            },
         }
+    }
+
+    /// Sends what [`MediaSocket::send_soon`] left. To be called before any of
+    /// the sockets may be closed.
+    pub(crate) fn send_all(&mut self) {
+        let Outbox { bytes, entries } = &mut self.outbox;
+        let mut start = 0;
+        for Outgoing {
+            socket,
+            destination,
+            end,
+        } in entries.drain(..)
+        {
+            let to = SockaddrStorage::from(destination);
+            let payload = bytes.get(start..end).unwrap_or_default();
+            if let Err(error) = sendto(socket, payload, &to, MsgFlags::MSG_DONTWAIT) {
+                tracing::trace!(%destination, %error, "RTP not sent");
+            }
+            start = end;
+        }
+        bytes.clear();
     }
 
     pub(crate) fn bytes(&self, len: usize) -> &[u8] {
@@ -185,6 +229,39 @@ impl MediaSocket {
         }
     }
 
+    /// Sends together with others, at the latest at [`ReceiveBuffer::send_all`].
+    pub(crate) fn send_soon(
+        &self,
+        channel: Channel,
+        local: Option<SocketAddr>,
+        destination: SocketAddr,
+        payload: &[u8],
+        buffer: &mut ReceiveBuffer,
+    ) {
+        let pair = match self {
+            // What must leave by a certain address is no common case.
+            Self::Udp(pair) if local.is_none() || pair.routes.is_none() => pair,
+            _ => {
+                self.send(channel, local, destination, payload);
+                return;
+            }
+        };
+        let socket = match channel {
+            Channel::Rtp => &pair.rtp,
+            Channel::Rtcp => &pair.rtcp,
+        };
+        let outbox = &mut buffer.outbox;
+        outbox.bytes.extend_from_slice(payload);
+        outbox.entries.push(Outgoing {
+            socket: socket.as_raw_fd(),
+            destination,
+            end: outbox.bytes.len(),
+        });
+        if outbox.entries.len() == TOGETHER {
+            buffer.send_all();
+        }
+    }
+
     /// Sends at once or not at all: a full socket buffer loses the packet, as a network would.
     /// `local` is the address of ours to send it from, where it matters.
     pub(crate) fn send(
@@ -238,7 +315,7 @@ fn receive_stamped(
     now: Instant,
     buffer: &mut ReceiveBuffer,
 ) -> Option<Received> {
-    let ReceiveBuffer { data, control } = buffer;
+    let ReceiveBuffer { data, control, .. } = buffer;
     let mut slices = [IoSliceMut::new(&mut data[..])];
     // A refused packet of ours comes back as an error of the next receive;
     // one further try reads what waits behind it.
@@ -303,6 +380,40 @@ fn socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn receive(socket: &MediaSocket) -> Received {
+        let mut buffer = ReceiveBuffer::new();
+        for _ in 0..200 {
+            let found = socket.receive(Channel::Rtp, Instant::now(), &mut buffer);
+            if let Some(received) = found {
+                return received;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("nothing came");
+    }
+
+    #[test]
+    fn a_socket_of_all_addresses_tells_them_apart_and_answers_from_the_one_that_is_wanted() {
+        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let ports = crate::driver::ports::RtpPorts::new(40_000..=40_400, None);
+        let (mut all, port) = ports.take(any).unwrap();
+        let (peer, peers) = ports.take(IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
+        let (second, peers) = (
+            SocketAddr::from(([127, 0, 0, 2], port)),
+            SocketAddr::from(([127, 0, 0, 1], peers)),
+        );
+        all.send(Channel::Rtp, Some(second), peers, b"untold");
+        assert_eq!(receive(&peer).source.ip(), peers.ip());
+        all.tell_addresses();
+        peer.send(Channel::Rtp, None, second, b"to the second");
+        let received = receive(&all);
+        assert_eq!((received.local, received.source), (Some(second), peers));
+        all.send(Channel::Rtp, received.local, peers, b"from the second");
+        assert_eq!(receive(&peer).source, second);
+        all.send(Channel::Rtp, None, peers, b"from anywhere");
+        assert_eq!(receive(&peer).source, SocketAddr::new(peers.ip(), port));
+    }
 
     #[test]
     fn what_waited_in_a_socket_came_when_the_kernel_saw_it() {

@@ -73,7 +73,7 @@ impl Default for EndpointBuilder {
             pages: None,
             advertise: None,
             rtp_ports: 10_000..=20_000,
-            codecs: vec![Codec::Pcmu, Codec::Pcma],
+            codecs: Codec::DEFAULT.to_vec(),
             telephone_event: true,
             srtp: SrtpPolicy::Optional,
             dtls_srtp: false,
@@ -156,7 +156,7 @@ impl EndpointBuilder {
         self
     }
 
-    /// The codecs, best first; PCMU and PCMA by default.
+    /// The codecs, best first; PCMU, PCMA, G.722 and Opus by default. An answer follows the order of its offer.
     pub fn codecs(mut self, codecs: impl IntoIterator<Item = Codec>) -> Self {
         self.codecs = codecs.into_iter().collect();
         self

@@ -61,11 +61,11 @@ pub(crate) struct Network {
     #[arg(long, value_name = "FIRST-LAST", default_value = "10000-20000", value_parser = ports)]
     pub(crate) rtp_ports: RangeInclusive<u16>,
 
-    /// The codecs, best first
+    /// The codecs, best first: opus, g722, pcmu, pcma, g729, l16, l16/8000
     #[arg(
         long,
         value_name = "NAMES",
-        default_value = "pcmu,pcma",
+        default_value = "pcmu,pcma,g722,opus",
         value_delimiter = ','
     )]
     pub(crate) codecs: Vec<Codec>,

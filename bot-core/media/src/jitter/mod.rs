@@ -13,5 +13,5 @@ mod store;
 mod timeline;
 
 pub(crate) use delay::DelayEstimator;
-pub(crate) use store::{PacketStore, SLOT_BYTES, Stored};
+pub(crate) use store::{PacketStore, Stored};
 pub(crate) use timeline::{Placed, Timeline};

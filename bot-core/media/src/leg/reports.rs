@@ -24,10 +24,12 @@ const FIRST_REPORT: Duration = Duration::from_millis(500);
 const REMEMBERED_REPORTS: usize = 4;
 
 /// What a report of the far end brought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct RtcpReceived {
     /// It said goodbye.
     pub goodbye: bool,
+    /// The loss of our packets since its report before, in percent, where it told of them.
+    pub loss_percent: Option<f32>,
 }
 
 /// The far end's view of our packets.
@@ -132,6 +134,7 @@ impl Reports {
                     }
                     for block in blocks.filter(|block| block.ssrc == our_ssrc) {
                         self.learn(arrival, block, clock_rate);
+                        received.loss_percent = self.remote_view.map(|view| view.loss_percent);
                     }
                 }
                 RtcpPacket::Goodbye { ssrc } => {

@@ -1,6 +1,9 @@
 //! A decoded recording that calls share.
 //!
-//! Invariant: for each rate and codec the audio exists once, however many calls play it.
+//! Payloads are not shared: what Opus, G.722 and G.729 send depends on what they sent before, so a payload made for one call
+//! is noise in another; and G.711 is a table, which costs less than keeping its output.
+//!
+//! Invariant: for each rate the audio exists once, however many calls play it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,13 +20,7 @@ pub struct Prompt {
 struct Inner {
     rate: u32,
     pcm: Arc<[i16]>,
-    copies: Mutex<Copies>,
-}
-
-#[derive(Default)]
-struct Copies {
-    resampled: Vec<(u32, Arc<[i16]>)>,
-    encoded: Vec<(Codec, Arc<[u8]>)>,
+    copies: Mutex<Vec<(u32, Arc<[i16]>)>>,
 }
 
 impl Prompt {
@@ -73,31 +70,12 @@ impl Prompt {
             .copies
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, pcm)) = copies.resampled.iter().find(|(known, _)| *known == rate) {
+        if let Some((_, pcm)) = copies.iter().find(|(known, _)| *known == rate) {
             return Arc::clone(pcm);
         }
         let pcm: Arc<[i16]> = resample(&self.inner.pcm, self.inner.rate, rate).into();
-        copies.resampled.push((rate, Arc::clone(&pcm)));
+        copies.push((rate, Arc::clone(&pcm)));
         pcm
-    }
-
-    /// The payload bytes in this codec, without any division into packets: encoded at first use, then shared.
-    #[must_use]
-    pub fn encoded(&self, codec: Codec) -> Arc<[u8]> {
-        let pcm = self.pcm(codec.audio_rate());
-        let mut copies = self
-            .inner
-            .copies
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, bytes)) = copies.encoded.iter().find(|(known, _)| *known == codec) {
-            return Arc::clone(bytes);
-        }
-        let mut bytes = Vec::with_capacity(pcm.len());
-        codec.encoder().encode(&pcm, &mut bytes);
-        let bytes: Arc<[u8]> = bytes.into();
-        copies.encoded.push((codec, Arc::clone(&bytes)));
-        bytes
     }
 }
 
@@ -116,18 +94,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_share_one_copy_for_each_rate_and_codec() {
+    fn calls_share_one_copy_for_each_rate() {
         let prompt = Prompt::from_pcm(16_000, &[1_000; 16_000]);
         assert_eq!(prompt.duration(), Duration::from_secs(1));
         prompt.prepare(Codec::Pcmu);
         let other = prompt.clone();
         assert!(Arc::ptr_eq(&prompt.pcm(8_000), &other.pcm(8_000)));
         assert_eq!(prompt.pcm(8_000).len(), 8_000);
-        assert!(Arc::ptr_eq(
-            &prompt.encoded(Codec::Pcma),
-            &other.encoded(Codec::Pcma)
-        ));
-        assert_eq!(prompt.encoded(Codec::Pcmu).len(), 8_000);
     }
 
     #[test]

@@ -10,12 +10,20 @@
 //!   late when the network has become slower, else what was concealed stays concealed;
 //! - the sender pauses (its numbers go on, its time jumps), or sends digits in place of audio: silence, and the pause is
 //!   used to take up the best delay;
+//! - the sender describes the noise of its pause (RFC 3389), or its codec does: that noise, until audio comes again;
 //! - another sender takes over: call [`AudioReceiver::reset`];
 //! - the sender's clock jumps: its audio is moved to where it goes on.
 //!
-//! Invariants: all memory is taken when a receiver is made, 12 KB at 8 kHz; [`AudioReceiver::insert`] and
-//! [`AudioReceiver::pull`] allocate nothing and never panic, whatever arrives; a stream without loss, drift or change of
-//! delay comes out bit by bit as its decoder gives it.
+//! A codec whose packets hold the audio before once more (Opus) is asked for that first, and its decoder is told of losses
+//! in any case; where nothing is there yet, what it makes up is played.
+//!
+//! Places in the stream are counted in samples; RTP's timestamps, which may count otherwise (G.722, Opus), are converted
+//! when a packet comes.
+//!
+//! Invariants: all memory is taken when a receiver is made, 12 KB for G.711, and when the first packet of a codec comes;
+//! after that [`AudioReceiver::insert`] and [`AudioReceiver::pull`] allocate nothing, but for what the Opus decoder does in
+//! itself; they never panic, whatever arrives; a stream without loss, drift or change of delay comes out bit by bit as its
+//! decoder gives it.
 
 mod adapt;
 mod playing;
@@ -23,15 +31,19 @@ mod playout;
 
 use std::time::{Duration, Instant};
 
+use crate::codec::noise::ComfortNoise;
 use crate::codec::{Codec, Decoder};
 use crate::conceal::Concealer;
-use crate::frame::{Frame, MAX_FRAME_SAMPLES, samples_per_frame};
-use crate::jitter::{DelayEstimator, PacketStore, Placed, SLOT_BYTES, Stored, Timeline};
+use crate::frame::{Frame, samples_per_frame};
+use crate::jitter::{DelayEstimator, PacketStore, Placed, Stored, Timeline};
 use crate::stretch::Stretcher;
 use playing::Playing;
 
-/// The longest payload that is taken: 200 ms of G.711.
+/// The longest payload that is taken: 200 ms of G.711, and more than a packet on most networks holds.
 const LONGEST_PAYLOAD: usize = 1_600;
+
+/// Decoders that a receiver can have.
+const CODECS: usize = Codec::ALL.len();
 
 /// After so many packets in a row that come too late, the stream begins anew.
 const LATE_THAT_CONVINCE: u32 = 50;
@@ -66,6 +78,8 @@ pub enum Playout {
     Concealed,
     /// Nothing is being received: no stream yet, or the sender pauses.
     Silence,
+    /// The sender pauses, and this is the noise that it described.
+    ComfortNoise,
     /// Received audio, played slower to gain delay.
     Stretched,
     /// Received audio, played faster to lose delay.
@@ -93,6 +107,8 @@ pub struct ReceiverStatistics {
     pub frames: u64,
     /// Frames in which at least a part was concealed.
     pub concealed_frames: u64,
+    /// Lost packets whose audio came with the packet after (in-band FEC).
+    pub recovered: u64,
     /// Frames played slower.
     pub stretched_frames: u64,
     /// Frames played faster.
@@ -109,6 +125,7 @@ pub struct ReceiverStatistics {
 
 /// Jitter buffer, decoders, concealment and time stretching of one stream.
 pub struct AudioReceiver {
+    codec: Codec,
     rate: u32,
     frame: usize,
     /// The origin of all times in microseconds: the first arrival.
@@ -116,35 +133,54 @@ pub struct AudioReceiver {
     timeline: Timeline,
     store: PacketStore,
     delay: DelayEstimator,
-    decoders: [Option<Box<dyn Decoder>>; Codec::ALL.len()],
+    /// Made when the first packet of their codec comes.
+    decoders: [Option<Box<dyn Decoder>>; CODECS],
     decoded: Vec<i16>,
     concealer: Concealer,
     stretcher: Stretcher,
     playing: Playing,
+    /// The noise of the sender's pause, and the number of the packet that described it.
+    noise: Option<(i64, ComfortNoise)>,
     late_in_a_row: u32,
     statistics: ReceiverStatistics,
 }
 
 impl AudioReceiver {
-    /// A receiver whose frames are at `codec`'s audio rate. It decodes every codec of that rate.
+    /// A receiver whose frames are at `codec`'s audio rate. It decodes every codec of that rate and RTP clock.
     #[must_use]
     pub fn new(codec: Codec, config: ReceiverConfig) -> Self {
         let rate = codec.audio_rate();
+        let (block, blocks) = match codec {
+            // Mostly one packet a block at the bit rates of calls; a packet of 510 kbit/s takes eight.
+            Codec::Opus => (160, 96),
+            Codec::L16 => (640, 48),
+            Codec::L16Narrow => (320, 48),
+            // G.711 may come in place of G.729.
+            _ => (160, 48),
+        };
         Self {
+            codec,
             rate,
             frame: samples_per_frame(rate),
             origin: None,
-            timeline: Timeline::new(rate),
-            store: PacketStore::new(),
+            timeline: Timeline::new(codec.clock_rate()),
+            store: PacketStore::new(block, blocks),
             delay: DelayEstimator::new(config.min_delay, config.max_delay, config.initial_delay),
-            decoders: Codec::ALL.map(|known| (known.audio_rate() == rate).then(|| known.decoder())),
-            decoded: Vec::with_capacity(MAX_FRAME_SAMPLES),
+            decoders: [const { None }; CODECS],
+            decoded: Vec::with_capacity(codec.most_samples()),
             concealer: Concealer::new(rate),
             stretcher: Stretcher::new(rate),
-            playing: Playing::new(rate),
+            playing: Playing::new(codec),
+            noise: None,
             late_in_a_row: 0,
             statistics: ReceiverStatistics::default(),
         }
+    }
+
+    /// Whether packets of this codec can be taken: its audio and its clock have the rates of this receiver.
+    #[must_use]
+    pub const fn takes(&self, codec: Codec) -> bool {
+        codec.is_kin(self.codec)
     }
 
     /// Takes in one RTP packet that carries audio. `codec` is what its payload type means, `arrival` the time at which the
@@ -160,15 +196,12 @@ impl AudioReceiver {
     ) {
         let arrival_us = self.microseconds(arrival);
         self.statistics.received += 1;
-        let decodable = self.decoder(codec).is_some() && payload.len() <= LONGEST_PAYLOAD;
-        let samples = if decodable {
-            codec.samples_in(payload.len())
-        } else {
-            0
-        };
-        if !decodable {
+        let understood = self.takes(codec) && payload.len() <= LONGEST_PAYLOAD;
+        let samples = understood.then(|| codec.samples_in(payload)).flatten();
+        if samples.is_none() {
             self.statistics.refused += 1;
         }
+        let samples = samples.unwrap_or(0);
         let Some((number, place)) = self.place(arrival_us, sequence, timestamp, samples) else {
             return;
         };
@@ -191,13 +224,19 @@ impl AudioReceiver {
             return;
         }
         self.late_in_a_row = 0;
-        // One byte of a divisible codec is as many samples as another, so a long payload fills several slots.
+        self.prepare(codec);
+        // Short pieces fill the store evenly, and can be late one by one.
+        let piece = codec.piece_bytes().unwrap_or(LONGEST_PAYLOAD);
         let mut place = place;
-        for (index, part) in payload.chunks(SLOT_BYTES).enumerate() {
+        for (index, part) in payload.chunks(piece).enumerate() {
+            let samples = codec.samples_in(part).unwrap_or(0);
+            if samples == 0 {
+                continue;
+            }
             let packet = Stored {
                 timestamp: place,
                 sequence: number,
-                samples: codec.samples_in(part.len()),
+                samples,
                 codec,
                 after_pause: marker && index == 0,
             };
@@ -217,6 +256,24 @@ impl AudioReceiver {
         }
     }
 
+    /// Takes in a packet of comfort noise (RFC 3389): the sender pauses, and meanwhile this is how it sounds.
+    pub fn noise(&mut self, arrival: Instant, sequence: u16, payload: &[u8]) {
+        let arrival_us = self.microseconds(arrival);
+        self.statistics.received += 1;
+        let Some((number, _)) = self.place(arrival_us, sequence, 0, 0) else {
+            return;
+        };
+        self.playing.note_without_audio(number);
+        match &mut self.noise {
+            Some((newest, noise)) if *newest < number => {
+                *newest = number;
+                noise.describe(payload);
+            }
+            Some(_) => {}
+            None => self.noise = Some((number, ComfortNoise::new(payload))),
+        }
+    }
+
     /// Gives the next 20 ms at the codec's audio rate. Call it once every 20 ms; `now` is when this frame is due, not when
     /// a busy thread came round to it.
     pub fn pull(&mut self, now: Instant, out: &mut Frame) -> Playout {
@@ -230,7 +287,7 @@ impl AudioReceiver {
             Playout::Concealed => self.statistics.concealed_frames += 1,
             Playout::Stretched => self.statistics.stretched_frames += 1,
             Playout::Compressed => self.statistics.compressed_frames += 1,
-            Playout::Normal | Playout::Silence => {}
+            Playout::Normal | Playout::Silence | Playout::ComfortNoise => {}
         }
         playout
     }
@@ -239,6 +296,10 @@ impl AudioReceiver {
     pub fn reset(&mut self) {
         self.timeline.reset();
         self.delay.reset();
+        self.noise = None;
+        for decoder in self.decoders.iter_mut().flatten() {
+            decoder.reset();
+        }
         self.begin_elsewhere();
     }
 
@@ -247,6 +308,7 @@ impl AudioReceiver {
         self.store.clear();
         self.playing.pause();
         self.playing.forget();
+        self.playing.codec_pauses = None;
         self.late_in_a_row = 0;
         self.statistics.resets += 1;
     }
@@ -262,7 +324,8 @@ impl AudioReceiver {
         }
     }
 
-    /// Places a packet in the stream and counts what it is; `None` when it is not to be played.
+    /// Places a packet of so many samples in the stream, counted in samples, and counts what it is; `None` when it is not to
+    /// be played.
     fn place(
         &mut self,
         arrival_us: i64,
@@ -270,10 +333,8 @@ impl AudioReceiver {
         timestamp: u32,
         samples: u32,
     ) -> Option<(i64, i64)> {
-        match self
-            .timeline
-            .place(arrival_us, sequence, timestamp, samples)
-        {
+        let units = self.codec.in_clock_units(samples);
+        match self.timeline.place(arrival_us, sequence, timestamp, units) {
             Placed::New {
                 sequence,
                 timestamp,
@@ -285,7 +346,9 @@ impl AudioReceiver {
                     self.statistics.resets += 1;
                     self.delay.jumped();
                 }
-                Some((sequence, timestamp))
+                let (rate, clock) = (self.rate, self.codec.clock_rate());
+                let place = (timestamp * i64::from(rate)).div_euclid(i64::from(clock));
+                Some((sequence, place))
             }
             Placed::Duplicate => {
                 self.statistics.duplicates += 1;
@@ -298,9 +361,11 @@ impl AudioReceiver {
         }
     }
 
-    fn decoder(&mut self, codec: Codec) -> Option<&mut Box<dyn Decoder>> {
-        let index = Codec::ALL.iter().position(|known| *known == codec)?;
-        self.decoders[index].as_mut()
+    /// Makes the decoder of this codec if there is none.
+    fn prepare(&mut self, codec: Codec) {
+        if let Some(slot) = self.decoders.get_mut(codec as usize) {
+            slot.get_or_insert_with(|| codec.decoder());
+        }
     }
 
     /// A time on the receiver's own clock, which begins with the first arrival.

@@ -1,11 +1,16 @@
 //! The state of playing: the signal, the place in the stream, and how loud it was lately.
 
 use crate::analysis::level::{SILENCE_DBOV, level_dbov};
+use crate::codec::Codec;
 use crate::conceal::HISTORY_MS;
 use crate::frame::{FRAME_MS, MAX_FRAME_SAMPLES};
 
-/// What may wait to be played, in frames: a frame, a bridged gap of two, the packet behind it, and what a stretch adds.
-const AHEAD_FRAMES: usize = 6;
+/// What may wait to be played besides a packet, in frames: a frame, a bridged gap of two, and what a stretch adds.
+const AHEAD_FRAMES: usize = 4;
+
+/// The longest packet that is decoded at once, in frames: longer ones are divided, where the codec allows that.
+const PACKET_FRAMES: usize = 2;
+const OPUS_PACKET_FRAMES: usize = 6;
 
 /// The state of playing.
 pub(super) struct Playing {
@@ -33,6 +38,10 @@ pub(super) struct Playing {
     pub(super) waiting: u32,
     /// Whether what waits is to gain delay, not to lose it.
     gaining: bool,
+    /// The codec of the packet that was decoded last.
+    pub(super) codec: Option<Codec>,
+    /// The codec whose sender said that it transmits nothing for a while.
+    pub(super) codec_pauses: Option<Codec>,
     /// Delay is being lost and there is a rest of a frame still to lose.
     pub(super) settling: bool,
     pub(super) loudness: Loudness,
@@ -91,11 +100,15 @@ impl Loudness {
 }
 
 impl Playing {
-    pub(super) fn new(rate: u32) -> Self {
-        let frame = (rate * FRAME_MS / 1_000) as usize;
+    pub(super) fn new(codec: Codec) -> Self {
+        let frame = (codec.audio_rate() * FRAME_MS / 1_000) as usize;
+        let packet = match codec {
+            Codec::Opus => OPUS_PACKET_FRAMES,
+            _ => PACKET_FRAMES,
+        };
         let history = frame * HISTORY_MS / FRAME_MS as usize;
         Self {
-            signal: vec![0; history + AHEAD_FRAMES * frame].into_boxed_slice(),
+            signal: vec![0; history + (AHEAD_FRAMES + packet) * frame].into_boxed_slice(),
             history,
             ahead: 0,
             paused: true,
@@ -110,6 +123,8 @@ impl Playing {
             newest_without_audio: i64::MIN,
             waiting: 0,
             gaining: false,
+            codec: None,
+            codec_pauses: None,
             settling: false,
             loudness: Loudness::UNKNOWN,
         }

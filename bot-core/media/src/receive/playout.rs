@@ -10,8 +10,9 @@
 use super::{AudioReceiver, Playout};
 use crate::analysis::level_dbov;
 use crate::codec::Codec;
+use crate::codec::noise::ComfortNoise;
 use crate::conceal::cross_fade;
-use crate::frame::FRAME_MS;
+use crate::frame::{FRAME_MS, MAX_FRAME_SAMPLES};
 use crate::jitter::Stored;
 
 /// The length of a frame in microseconds.
@@ -30,8 +31,10 @@ const PAUSE_FADE: f32 = 0.5;
 pub(super) enum Supply {
     Received,
     Concealed,
-    /// Nothing came for so long that there is silence.
-    Faded,
+    /// The codec's own noise, while its sender pauses.
+    Noise,
+    /// Nothing came for so long that there is silence, or the noise of a pause.
+    Faded(Playout),
 }
 
 impl AudioReceiver {
@@ -39,10 +42,7 @@ impl AudioReceiver {
     pub(super) fn play(&mut self, now_us: Option<i64>, out: &mut [i16]) -> Playout {
         let playout = match now_us {
             Some(now_us) => self.next_frame(now_us),
-            None => {
-                self.playing.push_silence(self.frame);
-                Playout::Silence
-            }
+            None => self.push_quiet(self.frame),
         };
         let playing = &mut self.playing;
         let (start, frame) = (playing.history, self.frame);
@@ -60,9 +60,9 @@ impl AudioReceiver {
         let mut playout = Playout::Normal;
         while self.playing.ahead < self.frame {
             if self.playing.paused && !self.resume(now_us) {
-                self.playing.push_silence(self.frame - self.playing.ahead);
+                let quiet = self.push_quiet(self.frame - self.playing.ahead);
                 return if playout == Playout::Normal {
-                    Playout::Silence
+                    quiet
                 } else {
                     playout
                 };
@@ -70,7 +70,8 @@ impl AudioReceiver {
             match self.supply(now_us) {
                 Supply::Received => {}
                 Supply::Concealed => playout = Playout::Concealed,
-                Supply::Faded => return Playout::Silence,
+                Supply::Noise => playout = Playout::ComfortNoise,
+                Supply::Faded(quiet) => return quiet,
             }
         }
         if self.playing.paused {
@@ -153,7 +154,7 @@ impl AudioReceiver {
             self.statistics.late += 1;
             return Supply::Received;
         }
-        if !self.decode_front(packet.codec) {
+        if !self.decode_front(packet) {
             return Supply::Received;
         }
         let skip = ((from - packet.timestamp) as usize).min(self.decoded.len());
@@ -171,7 +172,10 @@ impl AudioReceiver {
 
     /// Closes the gap before the oldest packet, from both sides.
     fn bridge(&mut self, packet: Stored, gap: usize) -> Supply {
-        if !self.decode_front(packet.codec) {
+        if self.recover(packet, gap) {
+            return Supply::Concealed;
+        }
+        if !self.decode_front(packet) {
             return Supply::Received;
         }
         let playing = &mut self.playing;
@@ -186,14 +190,99 @@ impl AudioReceiver {
         Supply::Concealed
     }
 
+    /// Tells the codec of the gap before the oldest packet, and fills it with what that packet holds of it; `false` when
+    /// that is nothing. The packet itself is the next piece then.
+    fn recover(&mut self, packet: Stored, gap: usize) -> bool {
+        self.decoded.clear();
+        if gap > self.playing.room() {
+            return false;
+        }
+        let Some(decoder) = self
+            .decoders
+            .get_mut(packet.codec as usize)
+            .and_then(Option::as_mut)
+        else {
+            return false;
+        };
+        if !decoder.recover(self.store.front_payload(), gap, &mut self.decoded)
+            || self.decoded.len() != gap
+        {
+            return false;
+        }
+        self.statistics.recovered += 1;
+        self.append_decoded();
+        let playing = &mut self.playing;
+        playing.next = packet.timestamp;
+        playing.sequence = packet.sequence - 1;
+        playing.without_audio = 0;
+        playing.filled = 0;
+        playing.concealed = 0;
+        playing.tail_length = 0;
+        true
+    }
+
+    /// Puts what was decoded behind what waits, as far as there is room.
+    fn append_decoded(&mut self) -> usize {
+        let playing = &mut self.playing;
+        let start = playing.history + playing.ahead;
+        let length = self.decoded.len().min(playing.room());
+        playing.signal[start..start + length].copy_from_slice(&self.decoded[..length]);
+        playing.ahead += length;
+        length
+    }
+
+    /// Lets the codec go on from what was played; `None` when it leaves that to us.
+    fn conceal_by_codec(&mut self, codec: Codec, count: usize) -> Option<usize> {
+        self.decoded.clear();
+        let decoder = self.decoders.get_mut(codec as usize)?.as_mut()?;
+        if !decoder.conceal(count, &mut self.decoded) {
+            return None;
+        }
+        self.playing.tail_length = 0;
+        Some(self.append_decoded())
+    }
+
+    /// Plays what a pause of the sender sounds like: the noise that it described, its codec's own, or silence.
+    fn push_quiet(&mut self, count: usize) -> Playout {
+        if let Some((_, noise)) = &mut self.noise {
+            let playing = &mut self.playing;
+            let start = playing.history + playing.ahead;
+            noise.fill(&mut playing.signal[start..start + count]);
+            playing.ahead += count;
+            return Playout::ComfortNoise;
+        }
+        if let Some(codec) = self.playing.codec_pauses
+            && self.conceal_by_codec(codec, count).is_some()
+        {
+            // What the codec gave beyond the frame is not needed: nothing follows it.
+            self.playing.ahead = self.playing.ahead.min(self.frame);
+            return Playout::ComfortNoise;
+        }
+        self.playing.push_silence(count);
+        Playout::Silence
+    }
+
     /// Goes on from what was played, fading; pauses when that has lasted too long.
     fn make_up(&mut self, sender_pauses: bool) -> Supply {
         let frame = self.frame;
         let count = frame - self.playing.ahead;
         if self.playing.concealed >= FADES.len() * frame {
             self.playing.pause();
-            self.playing.push_silence(count);
-            return Supply::Faded;
+            return Supply::Faded(self.push_quiet(count));
+        }
+        if self.playing.codec_pauses.is_some() {
+            // The sender said so: its noise goes on without a seam, and the pause is used to take up the best delay.
+            self.playing.pause();
+            self.push_quiet(count);
+            return Supply::Noise;
+        }
+        if !sender_pauses
+            && let Some(codec) = self.playing.codec
+            && let Some(made_up) = self.conceal_by_codec(codec, count)
+        {
+            self.playing.concealed += made_up;
+            self.playing.filled += made_up as i64;
+            return Supply::Concealed;
         }
         let playing = &mut self.playing;
         let merge = self.concealer.merge_length();
@@ -211,6 +300,9 @@ impl AudioReceiver {
             };
             *sample = (f32::from(*sample) * share) as i16;
         }
+        if sender_pauses && let Some((_, noise)) = &mut self.noise {
+            fade_in(noise, &mut made_up[..count], frame);
+        }
         playing.tail[..merge].copy_from_slice(&rest[count..count + merge]);
         playing.tail_length = merge;
         playing.ahead += count;
@@ -223,10 +315,24 @@ impl AudioReceiver {
     }
 
     /// Decodes the oldest packet and gives it up; `false` when its payload is none of its codec.
-    fn decode_front(&mut self, codec: Codec) -> bool {
+    fn decode_front(&mut self, packet: Stored) -> bool {
         self.decoded.clear();
-        let index = Codec::ALL.iter().position(|known| *known == codec);
-        let decoder = index.and_then(|index| self.decoders[index].as_mut());
+        let codec = packet.codec;
+        let decoder = self
+            .decoders
+            .get_mut(codec as usize)
+            .and_then(Option::as_mut);
+        self.playing.codec = Some(codec);
+        self.playing.codec_pauses = codec
+            .announces_pause(self.store.front_payload())
+            .then_some(codec);
+        if self
+            .noise
+            .as_ref()
+            .is_some_and(|(number, _)| *number < packet.sequence)
+        {
+            self.noise = None;
+        }
         let good = decoder.is_some_and(|decoder| {
             decoder
                 .decode(self.store.front_payload(), &mut self.decoded)
@@ -262,6 +368,17 @@ impl AudioReceiver {
         } else {
             *known + (delay - *known) / 16.0
         };
+    }
+}
+
+/// Adds noise that rises as a sound that ends in a pause falls.
+fn fade_in(noise: &mut ComfortNoise, out: &mut [i16], frame: usize) {
+    let mut added = [0; MAX_FRAME_SAMPLES];
+    let length = out.len().min(MAX_FRAME_SAMPLES);
+    noise.fill(&mut added[..length]);
+    for (n, (sample, noise)) in out.iter_mut().zip(&added).enumerate() {
+        let share = (n as f32 / (frame as f32 * PAUSE_FADE)).min(1.0);
+        *sample = sample.saturating_add((f32::from(*noise) * share) as i16);
     }
 }
 

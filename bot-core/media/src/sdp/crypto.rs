@@ -35,9 +35,9 @@ impl Crypto {
             .filter(|tag| tag.len() <= 9)
             .and_then(|tag| tag.parse().ok())
             .ok_or("its tag is no number of at most nine digits")?;
-        let profile = Profile::from_sdes_name(word).ok_or_else(|| {
-            let word = printable(word);
-            format!("its suite {word} is not known here")
+        let profile = Profile::from_sdes_name(word).ok_or_else(|| match suite_name(word) {
+            Some(name) => format!("its suite {name} is not known here"),
+            None => "its suite is not known here".to_owned(),
         })?;
         for parameter in words {
             check_parameter(parameter)?;
@@ -98,18 +98,32 @@ fn check_parameter(parameter: &str) -> Result<(), String> {
     if harmless {
         Ok(())
     } else {
-        let name = printable(name);
+        // A word of the peer's is repeated only where it cannot be a key that lost its place.
+        let known = [
+            "KDR",
+            "UNENCRYPTED_SRTP",
+            "UNENCRYPTED_SRTCP",
+            "UNAUTHENTICATED_SRTP",
+            "FEC_ORDER",
+            "FEC_KEY",
+        ];
+        let name = known
+            .into_iter()
+            .find(|known| known.eq_ignore_ascii_case(name))
+            .unwrap_or("a session parameter");
         Err(format!(
             "it asks for {name}, which this side does not speak"
         ))
     }
 }
 
-fn printable(text: &str) -> String {
-    text.chars()
-        .filter(char::is_ascii_graphic)
-        .take(40)
-        .collect()
+/// A suite's name, if the word looks like one: keys have no underscore.
+fn suite_name(word: &str) -> Option<&str> {
+    let plain = word
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let name = word.get(..word.len().min(24))?;
+    (plain && name.bytes().take(8).any(|byte| byte == b'_')).then_some(name)
 }
 
 #[cfg(test)]

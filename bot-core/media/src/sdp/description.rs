@@ -171,12 +171,20 @@ fn split(line: &[u8]) -> Option<(u8, &[u8])> {
 }
 
 fn malformed(line: usize, text: &[u8], problem: &'static str) -> SdpError {
-    let text = String::from_utf8_lossy(text);
+    let text = String::from_utf8_lossy(&text[..key_start(text)]);
     SdpError::Malformed {
         line,
         text: text.chars().filter(|c| !c.is_control()).take(80).collect(),
         problem,
     }
+}
+
+/// Where something begins that may be a key: where line ends are lost one may stand in any line, and errors are logged.
+fn key_start(text: &[u8]) -> usize {
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    text.windows(16)
+        .position(|run| run.iter().all(is_base64))
+        .unwrap_or(text.len())
 }
 
 /// `m=audio 4000/1 RTP/AVP 0 8 101`.

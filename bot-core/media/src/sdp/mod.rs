@@ -32,7 +32,7 @@ pub use transport::StreamName;
 
 use std::net::SocketAddr;
 
-use crate::codec::Codec;
+use crate::codec::{Codec, SendParameters};
 
 /// The content type of the bodies that this module reads and writes.
 pub const CONTENT_TYPE: &str = "application/sdp";
@@ -122,7 +122,7 @@ pub struct Capabilities {
 impl Default for Capabilities {
     fn default() -> Self {
         Self {
-            codecs: Codec::ALL.to_vec(),
+            codecs: Codec::DEFAULT.to_vec(),
             telephone_event: true,
             ptime_ms: 20,
         }
@@ -142,6 +142,10 @@ pub struct Negotiated {
     pub event_send: Option<u8>,
     /// The payload type under which telephone-events may arrive.
     pub event_receive: Option<u8>,
+    /// The payload type under which comfort noise (RFC 3389) may arrive.
+    pub comfort_noise: Option<u8>,
+    /// What the peer's format parameters ask of our encoder.
+    pub send_parameters: SendParameters,
     /// Where the peer wants its media. The address is unspecified (`0.0.0.0` or `::`) when the peer holds the call in
     /// the manner of RFC 2543, and when it gave a host name: then media flows once packets come from it.
     pub remote_rtp: SocketAddr,

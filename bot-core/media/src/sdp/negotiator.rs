@@ -59,8 +59,28 @@ enum Line {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Formats {
     codecs: Vec<(u8, Codec)>,
-    event: Option<u8>,
+    /// Telephone-events, each with its clock in hertz.
+    events: Vec<(u8, u32)>,
+    /// Comfort noise, with its clock. We do not offer it: it would make peers pause who otherwise send what they hear.
+    noise: Option<(u8, u32)>,
     rtcp_mux: bool,
+}
+
+impl Formats {
+    /// The telephone-event of this clock.
+    fn event(&self, clock: u32) -> Option<u8> {
+        self.events
+            .iter()
+            .find(|(_, known)| *known == clock)
+            .map(|(payload_type, _)| *payload_type)
+    }
+
+    /// Whether this payload type has a meaning.
+    fn has(&self, payload_type: u8) -> bool {
+        self.codecs.iter().any(|(used, _)| *used == payload_type)
+            || self.events.iter().any(|(used, _)| *used == payload_type)
+            || self.noise.is_some_and(|(used, _)| used == payload_type)
+    }
 }
 
 impl Negotiator {
@@ -174,9 +194,18 @@ impl Negotiator {
             })
             .collect();
         let codec = audio.codecs[0].1;
+        // The peer may send anything that the answer names, at any moment. What has another rate would be another stream,
+        // with digits on another clock.
+        let kin: Vec<(u8, Codec)> = audio
+            .codecs
+            .iter()
+            .copied()
+            .filter(|(_, other)| other.is_kin(codec))
+            .collect();
         let formats = Formats {
-            codecs: audio.codecs.clone(),
-            event: audio.event(codec),
+            codecs: kin.clone(),
+            events: with_clock(audio.event(codec), codec).into_iter().collect(),
+            noise: with_clock(audio.comfort_noise(codec), codec),
             rtcp_mux: audio.rtcp_mux,
         };
         let direction = self.direction.and(audio.direction.reversed());
@@ -192,9 +221,11 @@ impl Negotiator {
         let negotiated = Negotiated {
             codec,
             send_payload_type: audio.codecs[0].0,
-            receive_payload_types: audio.codecs.clone(),
-            event_send: self.formats.event,
-            event_receive: self.formats.event,
+            receive_payload_types: kin,
+            event_send: audio.event(codec),
+            event_receive: audio.event(codec),
+            comfort_noise: audio.comfort_noise(codec),
+            send_parameters: audio.send_parameters,
             remote_rtp: audio.rtp,
             remote_rtcp: audio.rtcp,
             rtcp_mux: audio.rtcp_mux,
@@ -225,7 +256,7 @@ impl Negotiator {
         let mut receive = offered.codecs.clone();
         for (payload_type, codec) in &audio.codecs {
             let taken = receive.iter().any(|(known, _)| known == payload_type);
-            if !taken && offered.event != Some(*payload_type) {
+            if !taken && !offered.has(*payload_type) {
                 receive.push((*payload_type, *codec));
             }
         }
@@ -234,7 +265,8 @@ impl Negotiator {
         self.formats = Formats {
             // What we offer next keeps the numbers of this offer.
             codecs: offered.codecs.clone(),
-            event: offered.event,
+            events: offered.events.clone(),
+            noise: offered.noise,
             rtcp_mux: offered.rtcp_mux && audio.rtcp_mux,
         };
         Ok(Negotiated {
@@ -242,7 +274,9 @@ impl Negotiator {
             send_payload_type,
             receive_payload_types: receive,
             event_send,
-            event_receive: event_send.and(offered.event),
+            event_receive: event_send.and(offered.event(codec.clock_rate())),
+            comfort_noise: offered.noise.map(|(payload_type, _)| payload_type),
+            send_parameters: audio.send_parameters,
             remote_rtp: audio.rtp,
             remote_rtcp: audio.rtcp,
             rtcp_mux: self.formats.rtcp_mux,
@@ -271,38 +305,48 @@ impl Negotiator {
 
     /// What to offer now: the numbers that the session uses, and free ones for what it does not use yet.
     fn offered_formats(&self) -> Formats {
-        let mut codecs: Vec<(u8, Codec)> = Vec::new();
+        let mut offer = Formats {
+            rtcp_mux: self.formats.rtcp_mux,
+            noise: self.formats.noise,
+            ..Formats::default()
+        };
         for codec in &self.capabilities.codecs {
             let known = self.formats.codecs.iter().find(|(_, used)| used == codec);
             let free = |payload_type: &u8| {
-                !codecs.iter().any(|(used, _)| used == payload_type)
-                    && !self
-                        .formats
-                        .codecs
-                        .iter()
-                        .any(|(used, _)| used == payload_type)
-                    && self.formats.event != Some(*payload_type)
+                !offer.has(*payload_type)
+                    && !self.formats.has(*payload_type)
                     && *payload_type != EVENT_PAYLOAD_TYPE
             };
             let payload_type = known
                 .map(|(payload_type, _)| *payload_type)
-                .or_else(|| codec.static_payload_type().filter(&free))
+                .or_else(|| codec.usual_payload_type().filter(&free))
                 .or_else(|| (FIRST_DYNAMIC..128).find(&free));
-            codecs.extend(payload_type.map(|payload_type| (payload_type, *codec)));
+            if let Some(payload_type) = payload_type {
+                offer.codecs.push((payload_type, *codec));
+            }
         }
-        let event = self.capabilities.telephone_event.then(|| {
-            self.formats.event.unwrap_or_else(|| {
-                (EVENT_PAYLOAD_TYPE..128)
-                    .chain(FIRST_DYNAMIC..EVENT_PAYLOAD_TYPE)
-                    .find(|number| !codecs.iter().any(|(used, _)| used == number))
-                    .unwrap_or(EVENT_PAYLOAD_TYPE)
-            })
-        });
-        Formats {
-            codecs,
-            event,
-            rtcp_mux: self.formats.rtcp_mux,
+        if self.capabilities.telephone_event {
+            // One for each clock, since a digit is timed on the clock of the audio that it interrupts.
+            for (_, codec) in offer.codecs.clone() {
+                let clock = codec.clock_rate();
+                if offer.event(clock).is_some() {
+                    continue;
+                }
+                let free = |number: &u8| {
+                    !offer.has(*number)
+                        && (!self.formats.has(*number) || *number == EVENT_PAYLOAD_TYPE)
+                };
+                let payload_type = self.formats.event(clock).or_else(|| {
+                    (EVENT_PAYLOAD_TYPE..128)
+                        .chain(FIRST_DYNAMIC..EVENT_PAYLOAD_TYPE)
+                        .find(free)
+                });
+                offer
+                    .events
+                    .extend(payload_type.map(|payload_type| (payload_type, clock)));
+            }
         }
+        offer
     }
 
     /// Writes our description, raising its version when it says something new.
@@ -369,6 +413,11 @@ impl std::fmt::Debug for Negotiator {
     }
 }
 
+/// A payload type with the clock of this codec.
+fn with_clock(payload_type: Option<u8>, codec: Codec) -> Option<(u8, u32)> {
+    payload_type.map(|payload_type| (payload_type, codec.clock_rate()))
+}
+
 /// Writes our audio m-line and its attributes.
 fn write_audio(
     out: &mut String,
@@ -383,8 +432,8 @@ fn write_audio(
     for (payload_type, _) in &formats.codecs {
         write!(out, " {payload_type}")?;
     }
-    if let Some(event) = formats.event {
-        write!(out, " {event}")?;
+    for (payload_type, _) in formats.noise.iter().chain(&formats.events) {
+        write!(out, " {payload_type}")?;
     }
     out.push_str("\r\n");
     for (payload_type, codec) in &formats.codecs {
@@ -393,11 +442,10 @@ fn write_audio(
             write!(out, "a=fmtp:{payload_type} {parameters}\r\n")?;
         }
     }
-    if let Some(event) = formats.event {
-        let clock = formats
-            .codecs
-            .first()
-            .map_or(8_000, |(_, codec)| codec.clock_rate());
+    if let Some((payload_type, clock)) = formats.noise {
+        write!(out, "a=rtpmap:{payload_type} CN/{clock}\r\n")?;
+    }
+    for (event, clock) in &formats.events {
         write!(
             out,
             "a=rtpmap:{event} telephone-event/{clock}\r\na=fmtp:{event} 0-15\r\n"

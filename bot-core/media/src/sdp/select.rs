@@ -9,10 +9,10 @@ use super::description::{Address, Description, Media, address, unspecified};
 use super::ice::{self, RemoteIce};
 use super::security::{self, MediaSecurity, Wish};
 use super::{Capabilities, Direction, SdpError};
-use crate::codec::Codec;
+use crate::codec::{Codec, SendParameters, noise};
 
-/// Payload types of telephone-event, each with its clock in hertz.
-type Events = Vec<(u8, u32)>;
+/// Payload types of something beside audio, each with its clock in hertz.
+type Clocked = Vec<(u8, u32)>;
 
 /// An audio m-line, understood.
 #[derive(Debug, Clone)]
@@ -20,7 +20,11 @@ pub(super) struct Audio {
     /// The common codecs with the peer's payload types, in the peer's order, one entry a codec.
     pub(super) codecs: Vec<(u8, Codec)>,
     /// The peer's payload types for telephone-event.
-    events: Events,
+    events: Clocked,
+    /// The peer's payload types for comfort noise.
+    noises: Clocked,
+    /// What its format parameters say of the first codec.
+    pub(super) send_parameters: SendParameters,
     pub(super) rtp: SocketAddr,
     pub(super) rtcp: SocketAddr,
     pub(super) rtcp_mux: bool,
@@ -43,6 +47,14 @@ impl Audio {
     /// 48 and 8 kHz, and events timed on another clock than the audio fall apart at the receiver.
     pub(super) fn event(&self, codec: Codec) -> Option<u8> {
         self.events
+            .iter()
+            .find(|(_, clock)| *clock == codec.clock_rate())
+            .map(|(payload_type, _)| *payload_type)
+    }
+
+    /// The comfort noise whose clock is the codec's.
+    pub(super) fn comfort_noise(&self, codec: Codec) -> Option<u8> {
+        self.noises
             .iter()
             .find(|(_, clock)| *clock == codec.clock_rate())
             .map(|(payload_type, _)| *payload_type)
@@ -89,8 +101,8 @@ pub(super) fn understand(
         ));
     }
     let wish = security::wish(&description.session, media, security)?;
-    let (codecs, events) = formats(media, capabilities);
-    if codecs.is_empty() {
+    let (codecs, events, noises) = formats(media, capabilities);
+    let Some((payload_type, codec)) = codecs.first().copied() else {
         let ours: Vec<&str> = capabilities
             .codecs
             .iter()
@@ -101,7 +113,9 @@ pub(super) fn understand(
             describe_formats(media),
             ours.join(", ")
         )));
-    }
+    };
+    let fmtp = media.section.of_payload_type("fmtp", payload_type);
+    let send_parameters = codec.send_parameters(fmtp.unwrap_or_default());
     let connection = media.section.connection.or(description.session.connection);
     let ip = match connection {
         Some(Address::Ip(ip)) => ip,
@@ -128,20 +142,24 @@ pub(super) fn understand(
         .direction()
         .or(description.session.direction())
         .unwrap_or_default();
+    let ice = ice::read(&description.session, media);
     // RFC 2543 had no other way to hold a call than this address; RFC 3264 section 8.4 keeps its meaning: send nothing here.
-    if matches!(connection, Some(Address::Ip(ip)) if ip.is_unspecified()) {
+    // With ICE it means that there is no address yet, or that a browser hides it (RFC 8839 section 4.3.1).
+    if ice.is_none() && matches!(connection, Some(Address::Ip(ip)) if ip.is_unspecified()) {
         direction = direction.and(Direction::SendOnly);
     }
     Ok(Audio {
         codecs,
         events,
+        noises,
+        send_parameters,
         rtp,
         rtcp: rtcp_address(media, rtp, rtcp_mux),
         rtcp_mux,
         direction,
-        ptime_ms: packet_time(description, media, capabilities),
+        ptime_ms: codec.packet_ms(packet_time(description, media, capabilities)),
         wish,
-        ice: ice::read(&description.session, media),
+        ice,
         bundled: mid.is_some_and(|mid| {
             description.session.all("group").any(|group| {
                 let mut words = group.split_ascii_whitespace();
@@ -155,14 +173,15 @@ pub(super) fn understand(
     })
 }
 
-/// Codecs in common and telephone-events, in the peer's order.
-fn formats(media: &Media<'_>, capabilities: &Capabilities) -> (Vec<(u8, Codec)>, Events) {
+/// Codecs in common, telephone-events and comfort noises, in the peer's order.
+fn formats(media: &Media<'_>, capabilities: &Capabilities) -> (Vec<(u8, Codec)>, Clocked, Clocked) {
     let mut codecs: Vec<(u8, Codec)> = Vec::new();
-    let mut events = Events::new();
+    let (mut events, mut noises) = (Clocked::new(), Clocked::new());
     for payload_type in media.payload_types() {
         let taken = |pt: u8| {
             codecs.iter().any(|(known, _)| *known == pt)
                 || events.iter().any(|(known, _)| *known == pt)
+                || noises.iter().any(|(known, _)| *known == pt)
         };
         if taken(payload_type) {
             continue;
@@ -177,21 +196,26 @@ fn formats(media: &Media<'_>, capabilities: &Capabilities) -> (Vec<(u8, Codec)>,
             Some(Meaning::Event(clock)) if capabilities.telephone_event => {
                 events.push((payload_type, clock));
             }
+            Some(Meaning::Noise(clock)) => noises.push((payload_type, clock)),
             _ => {}
         }
     }
-    (codecs, events)
+    (codecs, events, noises)
 }
 
 /// What a payload type of an m-line means.
 enum Meaning {
     Audio(Codec),
     Event(u32),
+    Noise(u32),
 }
 
 /// The meaning of a payload type: an rtpmap says it, also of a static number; without one the static table does.
 fn meaning(media: &Media<'_>, payload_type: u8) -> Option<Meaning> {
     let Some(map) = media.section.of_payload_type("rtpmap", payload_type) else {
+        if payload_type == noise::PAYLOAD_TYPE {
+            return Some(Meaning::Noise(noise::CLOCK_RATE));
+        }
         return Codec::from_static_payload_type(payload_type).map(Meaning::Audio);
     };
     let mut parts = map.split('/').map(str::trim);
@@ -207,15 +231,12 @@ fn meaning(media: &Media<'_>, payload_type: u8) -> Option<Meaning> {
     if name.eq_ignore_ascii_case("telephone-event") {
         return Some(Meaning::Event(clock));
     }
+    if name.eq_ignore_ascii_case("CN") {
+        return Some(Meaning::Noise(clock));
+    }
     Codec::ALL
         .into_iter()
-        .find(|codec| {
-            let mut ours = codec.rtpmap().split('/');
-            let our_name = ours.next().unwrap_or_default();
-            let our_clock: u32 = ours.next().and_then(|text| text.parse().ok()).unwrap_or(0);
-            let our_channels: u32 = ours.next().and_then(|text| text.parse().ok()).unwrap_or(1);
-            our_name.eq_ignore_ascii_case(name) && our_clock == clock && our_channels == channels
-        })
+        .find(|codec| codec.is_mapped(name, clock, channels))
         .map(Meaning::Audio)
 }
 
@@ -223,7 +244,12 @@ fn meaning(media: &Media<'_>, payload_type: u8) -> Option<Meaning> {
 fn describe_formats(media: &Media<'_>) -> String {
     let names: Vec<String> = media
         .payload_types()
-        .filter(|payload_type| !matches!(meaning(media, *payload_type), Some(Meaning::Event(_))))
+        .filter(|payload_type| {
+            !matches!(
+                meaning(media, *payload_type),
+                Some(Meaning::Event(_) | Meaning::Noise(_))
+            )
+        })
         .take(12)
         .map(|payload_type| {
             media
@@ -297,6 +323,5 @@ fn packet_time(
     };
     let wanted = read("ptime").unwrap_or(capabilities.ptime_ms);
     let most = read("maxptime").unwrap_or(u32::MAX);
-    // Multiples of 10 ms divide every frame evenly; beyond 120 ms one lost packet is a lost word.
-    (wanted.min(most) / 10 * 10).clamp(10, 120)
+    wanted.min(most)
 }

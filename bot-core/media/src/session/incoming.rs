@@ -9,7 +9,7 @@ use super::relay::Passed;
 use super::transmit::{Channel, TransmitQueue};
 use super::{MediaSession, Stream};
 use crate::Now;
-use crate::codec::Codec;
+use crate::codec::{Codec, noise};
 use crate::dtmf::Digit;
 use crate::dtmf::event::EventPayload;
 use crate::leg::latch::Verdict;
@@ -34,6 +34,8 @@ pub(super) struct Held {
 enum Meaning {
     Audio(Codec),
     Event,
+    /// Comfort noise (RFC 3389).
+    Noise,
 }
 
 /// What the rest of the session wants of a packet.
@@ -142,9 +144,13 @@ impl MediaSession {
     ) {
         if let Some(stream) = &mut self.stream
             && let Some(received) = stream.leg.receive_rtcp(arrival, source, datagram)
-            && received.goodbye
         {
-            self.events.push(MediaEvent::RtcpBye);
+            if let Some(percent) = received.loss_percent {
+                stream.packer.expect_loss(percent);
+            }
+            if received.goodbye {
+                self.events.push(MediaEvent::RtcpBye);
+            }
         }
     }
 
@@ -173,11 +179,19 @@ impl Stream {
         if self.negotiated.event_receive == Some(payload_type) {
             return Some(Meaning::Event);
         }
+        if self.negotiated.comfort_noise == Some(payload_type) {
+            return Some(Meaning::Noise);
+        }
         self.negotiated
             .receive_payload_types
             .iter()
             .find(|(known, _)| *known == payload_type)
             .map(|(_, codec)| Meaning::Audio(*codec))
+            // Some send it unasked, under the number that it has for good.
+            .or_else(|| {
+                let narrow = self.negotiated.codec.clock_rate() == noise::CLOCK_RATE;
+                (narrow && payload_type == noise::PAYLOAD_TYPE).then_some(Meaning::Noise)
+            })
     }
 
     fn hold(&mut self, source: SocketAddr, arrival: Instant, datagram: &[u8]) {
@@ -247,7 +261,9 @@ impl Stream {
         if std::mem::take(&mut self.timed_out) {
             events.push(MediaEvent::RtpResumed);
         }
-        let accepted = self.leg.enter(arrival, packet, meaning != Meaning::Event);
+        let accepted = self
+            .leg
+            .enter(arrival, packet, matches!(meaning, Meaning::Audio(_)));
         if accepted.new_stream
             && let Some(receiver) = &mut self.receiver
         {
@@ -273,6 +289,13 @@ impl Stream {
                     receiver.skip(arrival, packet.sequence);
                 }
             }
+            Meaning::Noise => {
+                let decodes = wanted.audio || wanted.bridged && wanted.passes.is_none();
+                if decodes && accepted.arrival != Arrival::Stray {
+                    self.receiver(wanted.receiver)
+                        .noise(arrival, packet.sequence, packet.payload);
+                }
+            }
             Meaning::Audio(codec) => {
                 self.digits
                     .audio(arrival, packet.ssrc, packet.timestamp, events);
@@ -282,17 +305,14 @@ impl Stream {
                 let decodes = wanted.audio || wanted.bridged && wanted.passes != Some(codec);
                 // A stray that belongs to nothing would throw the jitter buffer off its clock.
                 if decodes && accepted.arrival != Arrival::Stray {
-                    let ours = self.negotiated.codec;
-                    self.receiver
-                        .get_or_insert_with(|| Box::new(AudioReceiver::new(ours, wanted.receiver)))
-                        .insert(
-                            arrival,
-                            packet.sequence,
-                            packet.timestamp,
-                            packet.marker,
-                            codec,
-                            packet.payload,
-                        );
+                    self.receiver(wanted.receiver).insert(
+                        arrival,
+                        packet.sequence,
+                        packet.timestamp,
+                        packet.marker,
+                        codec,
+                        packet.payload,
+                    );
                 }
             }
         }
@@ -302,14 +322,20 @@ impl Stream {
         if wanted.passes.is_some() {
             let codec = match meaning {
                 Meaning::Audio(codec) => Some(codec),
-                Meaning::Event => None,
+                Meaning::Event | Meaning::Noise => None,
             };
             // Keys cross as what they mean, so that each crosses once; other events as they are.
             let key = || {
                 EventPayload::parse(packet.payload)
                     .is_none_or(|event| Digit::from_event(event.event).is_some())
             };
-            if codec.map_or_else(|| !key(), |_| codec == wanted.passes) {
+            // Noise has a number that only one leg agreed on.
+            let passes = match meaning {
+                Meaning::Audio(_) => codec == wanted.passes,
+                Meaning::Event => !key(),
+                Meaning::Noise => false,
+            };
+            if passes {
                 self.pass(Passed {
                     arrival,
                     place: accepted.arrival,
@@ -318,6 +344,13 @@ impl Stream {
                 });
             }
         }
+    }
+
+    /// The decoding side, made when it is first needed.
+    fn receiver(&mut self, config: ReceiverConfig) -> &mut AudioReceiver {
+        let codec = self.negotiated.codec;
+        self.receiver
+            .get_or_insert_with(|| Box::new(AudioReceiver::new(codec, config)))
     }
 
     /// Sends a packet back.
@@ -335,6 +368,8 @@ impl Stream {
                 Some(self.negotiated.send_payload_type)
             }
             Meaning::Audio(_) => Some(packet.payload_type),
+            // What nobody agreed on is understood, but not sent.
+            Meaning::Noise => self.negotiated.comfort_noise,
         };
         if let Some(payload_type) = payload_type {
             self.forward(arrival, packet, payload_type, place, out);

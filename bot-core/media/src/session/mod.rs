@@ -7,10 +7,11 @@
 //!
 //! Invariants:
 //! - timestamps advance by one frame a tick, whatever is sent; silence is sent as encoded silence, so that what is sent
-//!   never pauses unless the negotiated direction says so;
+//!   never pauses unless the negotiated direction says so, or the peer asked for a codec's pauses;
 //! - playbacks, digits and recordings each end with exactly one event;
 //! - while the far end holds the call, playbacks and digits wait and recordings take silence;
-//! - receiving, ticking and polling allocate nothing once the call stands, whatever arrives.
+//! - receiving, ticking and polling allocate nothing once the call stands, whatever arrives, but for what the Opus coder
+//!   does in itself.
 
 pub mod bridge;
 mod command;
@@ -387,7 +388,11 @@ impl Stream {
             negotiated: negotiated.clone(),
             leg: RtpLeg::new(now, config.seed, config.cname.clone(), negotiated),
             digits: DigitInput::new(negotiated.codec.clock_rate()),
-            packer: Packer::new(negotiated.codec, negotiated.ptime_ms),
+            packer: Packer::new(
+                negotiated.codec,
+                negotiated.send_parameters,
+                negotiated.ptime_ms,
+            ),
             receiver: None,
             voice: None,
             speaking: false,
@@ -419,8 +424,15 @@ impl Stream {
             self.voice = None;
             self.heard_codec = negotiated.codec;
         }
-        if before.codec != negotiated.codec || before.ptime_ms != negotiated.ptime_ms {
-            self.packer = Packer::new(negotiated.codec, negotiated.ptime_ms);
+        if before.codec != negotiated.codec
+            || before.ptime_ms != negotiated.ptime_ms
+            || before.send_parameters != negotiated.send_parameters
+        {
+            self.packer = Packer::new(
+                negotiated.codec,
+                negotiated.send_parameters,
+                negotiated.ptime_ms,
+            );
         }
         if before.remote_rtp != negotiated.remote_rtp {
             self.held = None;

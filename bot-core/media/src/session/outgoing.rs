@@ -1,62 +1,80 @@
-//! Frames into packets: encoding, packing to the length that the peer asked for, and the marker.
+//! Frames into packets: packing to the length that the peer asked for, and encoding.
+//!
+//! Responsibility: gather samples until a packet is whole, and encode it in one go, since the payload of a codec with frames
+//! cannot be cut. What a codec pauses in (DTX) becomes an empty payload, which is not sent; time goes on.
 
-use crate::codec::{Codec, Encoder};
+use crate::codec::{Codec, Encoder, SendParameters};
 use crate::frame::{FRAME_MS, Frame};
 
 /// The longest packet, in milliseconds.
-const LONGEST_MS: usize = 120;
+const LONGEST_MS: u32 = 120;
 
-/// Encodes frames and cuts what comes out into packets.
-///
-/// The cut assumes a codec whose payload has the same number of bytes for every millisecond, as G.711 has.
+/// The bytes of the longest payload: 40 ms of L16, or an Opus frame.
+const LONGEST_PAYLOAD: usize = 1_280;
+
+/// Gathers frames, and encodes them by the packet.
 pub(super) struct Packer {
     codec: Codec,
-    encoder: Box<dyn Encoder>,
+    parameters: SendParameters,
+    /// Made for the first packet: a session that only reflects never needs it.
+    encoder: Option<Box<dyn Encoder>>,
+    expected_loss: Option<f32>,
     ptime_ms: u32,
-    pending: Vec<u8>,
-    /// Bytes of `pending` that were taken already.
+    pending: Vec<i16>,
+    /// Samples of `pending` that were taken already.
     taken: usize,
-    /// The timestamp of the first byte that is not taken.
+    /// The timestamp of the first sample that is not taken.
     timestamp: u32,
+    payload: Vec<u8>,
 }
 
 impl Packer {
-    pub(super) fn new(codec: Codec, ptime_ms: u32) -> Self {
+    pub(super) fn new(codec: Codec, parameters: SendParameters, ptime_ms: u32) -> Self {
         Self {
             codec,
-            encoder: codec.encoder(),
-            ptime_ms,
-            // One frame may lie there while the next one comes.
-            pending: Vec::with_capacity(8 * (ptime_ms.max(FRAME_MS) + FRAME_MS) as usize),
+            parameters,
+            encoder: None,
+            expected_loss: None,
+            ptime_ms: codec.packet_ms(ptime_ms.clamp(1, LONGEST_MS)),
+            pending: Vec::new(),
             taken: 0,
             timestamp: 0,
+            payload: Vec::new(),
         }
     }
 
     /// Takes in a frame, whose first sample has this timestamp.
     pub(super) fn push(&mut self, frame: &Frame, timestamp: u32) {
+        if self.pending.capacity() == 0 {
+            // One frame may lie there while the next one comes.
+            let longest = self.samples_of(self.ptime_ms.max(FRAME_MS) + FRAME_MS);
+            self.pending.reserve_exact(longest);
+        }
         if self.taken == self.pending.len() {
             self.pending.clear();
             self.taken = 0;
             self.timestamp = timestamp;
         }
-        self.encoder.encode(frame.samples(), &mut self.pending);
+        self.pending.extend_from_slice(frame.samples());
     }
 
-    /// The next whole packet, with its timestamp.
+    /// The next whole packet, with its timestamp; its payload is empty where the codec pauses.
     pub(super) fn next(&mut self) -> Option<(u32, &[u8])> {
-        let bytes = self.bytes_of(self.ptime_ms);
-        if self.pending.len() - self.taken < bytes {
+        let samples = self.samples_of(self.ptime_ms);
+        if self.pending.len() - self.taken < samples {
             self.compact();
             return None;
         }
-        Some(self.take(bytes))
+        Some(self.take(samples))
     }
 
-    /// What does not fill a packet any more, because something else comes in between.
+    /// What does not fill a packet any more, because something else comes in between: call it until there is no more.
     pub(super) fn rest(&mut self) -> Option<(u32, &[u8])> {
-        let bytes = self.pending.len() - self.taken;
-        (bytes > 0).then(|| self.take(bytes))
+        let samples = self.pending.len() - self.taken;
+        let unit = self.samples_of(1).max(1);
+        let packet_ms = self.codec.packet_ms((samples / unit) as u32);
+        let samples = samples.min(self.samples_of(packet_ms));
+        (samples > 0).then(|| self.take(samples))
     }
 
     /// Throws away what waits.
@@ -65,13 +83,31 @@ impl Packer {
         self.taken = 0;
     }
 
-    fn take(&mut self, bytes: usize) -> (u32, &[u8]) {
+    /// Says how many packets do not arrive, in percent.
+    pub(super) fn expect_loss(&mut self, percent: f32) {
+        self.expected_loss = Some(percent);
+        if let Some(encoder) = &mut self.encoder {
+            encoder.expect_loss(percent);
+        }
+    }
+
+    fn take(&mut self, samples: usize) -> (u32, &[u8]) {
         let timestamp = self.timestamp;
-        let units = bytes as u32 * self.codec.clock_rate() / (self.bytes_of(1000).max(1) as u32);
+        let units = self.codec.in_clock_units(samples as u32);
         self.timestamp = timestamp.wrapping_add(units);
         let start = self.taken;
-        self.taken += bytes;
-        (timestamp, &self.pending[start..self.taken])
+        self.taken += samples;
+        let encoder = self.encoder.get_or_insert_with(|| {
+            let mut encoder = self.codec.encoder_with(&self.parameters);
+            if let Some(percent) = self.expected_loss {
+                encoder.expect_loss(percent);
+            }
+            encoder
+        });
+        self.payload.clear();
+        self.payload.reserve(LONGEST_PAYLOAD);
+        encoder.encode(&self.pending[start..self.taken], &mut self.payload);
+        (timestamp, &self.payload)
     }
 
     /// Moves what waits to the front, so that the vector does not grow.
@@ -82,11 +118,9 @@ impl Packer {
         }
     }
 
-    /// The payload bytes of this many milliseconds.
-    fn bytes_of(&self, milliseconds: u32) -> usize {
-        match self.codec {
-            Codec::Pcmu | Codec::Pcma => 8 * milliseconds.min(LONGEST_MS.max(1000) as u32) as usize,
-        }
+    /// The samples of this many milliseconds.
+    fn samples_of(&self, milliseconds: u32) -> usize {
+        (self.codec.audio_rate() / 1000 * milliseconds) as usize
     }
 }
 
@@ -97,5 +131,51 @@ impl std::fmt::Debug for Packer {
             .field("codec", &self.codec)
             .field("ptime_ms", &self.ptime_ms)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packets(codec: Codec, ptime_ms: u32, frames: u32) -> Vec<(u32, usize)> {
+        let mut packer = Packer::new(codec, SendParameters::default(), ptime_ms);
+        let frame = Frame::from_slice(codec.audio_rate(), &[1_000; 960]);
+        let unit = codec.clock_rate() / 1000 * FRAME_MS;
+        let mut out = Vec::new();
+        for n in 0..frames {
+            packer.push(&frame, 5_000 + n * unit);
+            while let Some((timestamp, payload)) = packer.next() {
+                out.push((timestamp - 5_000, payload.len()));
+            }
+        }
+        while let Some((timestamp, payload)) = packer.rest() {
+            out.push((timestamp - 5_000, payload.len()));
+        }
+        out
+    }
+
+    #[test]
+    fn packets_hold_what_was_asked_for_and_time_counts_in_clock_units() {
+        assert_eq!(packets(Codec::Pcmu, 30, 3), [(0, 240), (240, 240)]);
+        assert_eq!(packets(Codec::G722, 20, 2), [(0, 160), (160, 160)]);
+        assert_eq!(packets(Codec::G722, 30, 2), [(0, 240), (240, 80)]);
+        assert_eq!(packets(Codec::G729, 20, 2), [(0, 20), (160, 20)]);
+        assert_eq!(packets(Codec::G729, 60, 2), [(0, 40)]);
+        assert_eq!(packets(Codec::L16, 20, 2), [(0, 640), (320, 640)]);
+        assert_eq!(packets(Codec::L16, 120, 2), [(0, 1_280)]);
+        let times = |ptime, frames| -> Vec<u32> {
+            packets(Codec::Opus, ptime, frames)
+                .iter()
+                .map(|(timestamp, length)| {
+                    assert!((3..=400).contains(length), "{length}");
+                    *timestamp
+                })
+                .collect()
+        };
+        assert_eq!(times(20, 3), [0, 960, 1_920]);
+        assert_eq!(times(10, 1), [0, 480]);
+        assert_eq!(times(60, 5), [0, 2_880]);
+        assert_eq!(times(30, 2), [0, 960], "30 ms is no length of Opus");
     }
 }

@@ -7,6 +7,7 @@ use super::{MediaSession, Stream};
 use crate::Now;
 use crate::analysis::VoiceDetector;
 use crate::frame::Frame;
+use crate::leg::transport::Transport;
 use crate::player::SourceState;
 
 impl MediaSession {
@@ -42,6 +43,7 @@ impl MediaSession {
         stream.watch(
             now,
             self.config.rtp_timeout,
+            self.below.transport(),
             &mut self.events,
             &mut self.out,
         );
@@ -137,6 +139,7 @@ impl Stream {
         &mut self,
         now: Now,
         timeout: std::time::Duration,
+        below: Option<&Transport>,
         events: &mut EventQueue,
         out: &mut TransmitQueue,
     ) {
@@ -149,7 +152,10 @@ impl Stream {
             let silent = now.instant.saturating_duration_since(last);
             if silent >= timeout {
                 self.timed_out = true;
-                let text = self.leg.explain_silence(silent);
+                let mut text = self.leg.explain_silence(silent);
+                if let Some(refused) = below.and_then(|below| below.figures().explain()) {
+                    text = format!("{text}; {refused}");
+                }
                 self.leg.forget_refused();
                 events.push(MediaEvent::RtpTimeout { text });
             }
@@ -192,7 +198,10 @@ impl Stream {
         else {
             return;
         };
-        if let Some((timestamp, rest)) = self.packer.rest() {
+        while let Some((timestamp, rest)) = self.packer.rest() {
+            if rest.is_empty() {
+                continue;
+            }
             let audio_type = self.negotiated.send_payload_type;
             let header = self
                 .leg
@@ -213,6 +222,11 @@ impl Stream {
         };
         self.packer.push(frame, timestamp);
         while let Some((timestamp, payload)) = self.packer.next() {
+            if payload.is_empty() {
+                // The codec pauses: the packet after says so by its marker.
+                self.sending = false;
+                continue;
+            }
             let marker = !std::mem::replace(&mut self.sending, true);
             let payload_type = self.negotiated.send_payload_type;
             let header = self

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use callbot_media::Now;
-use callbot_media::codec::Codec;
+use callbot_media::codec::{Codec, SendParameters};
 use callbot_media::dtmf::parse_digits;
 use callbot_media::recorder::RecordingSink;
 use callbot_media::sdp::{Capabilities, Direction, Negotiated, Negotiator, Security};
@@ -50,6 +50,8 @@ pub fn agreed(remote: &str) -> Negotiated {
         receive_payload_types: vec![(0, Codec::Pcmu), (8, Codec::Pcma)],
         event_send: Some(101),
         event_receive: Some(101),
+        comfort_noise: None,
+        send_parameters: SendParameters::default(),
         remote_rtp,
         remote_rtcp: SocketAddr::new(remote_rtp.ip(), remote_rtp.port() + 1),
         rtcp_mux: false,

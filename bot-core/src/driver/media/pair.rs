@@ -264,6 +264,7 @@ impl Pair {
                 slot.drain(Channel::Rtcp, now, buffer, BURST);
             }
         }
+        buffer.send_all();
         if found {
             self.settle();
         }

@@ -29,6 +29,18 @@ pub struct TransportFigures {
 }
 
 impl TransportFigures {
+    /// What the refused packets may mean for a peer that is not heard, for people.
+    pub(crate) fn explain(&self) -> Option<String> {
+        if self.unauthentic > 0 {
+            return Some(format!(
+                "{} packets came whose authentication does not fit the keys",
+                self.unauthentic
+            ));
+        }
+        let strays = self.strays;
+        (strays > 0).then(|| format!("{strays} packets came from addresses unknown to ICE"))
+    }
+
     /// Every packet that was refused.
     #[must_use]
     pub const fn refused(&self) -> u64 {

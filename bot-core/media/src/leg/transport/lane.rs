@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use super::{Channel, HandshakePacket};
 use crate::leg::dtls::{
-    Certificate, DtlsError, DtlsHandshake, DtlsRole, Engine, Fingerprint, SrtpKeys,
+    Certificate, DtlsError, DtlsHandshake, DtlsRole, Engine, Fingerprint, HANDSHAKE_TIMEOUT,
+    Received, SrtpKeys,
 };
 
 /// How long the peer may take to show up after somebody else failed in its place.
@@ -56,8 +57,11 @@ pub(super) struct Lane {
     engine: Engine,
     certificate: Certificate,
     fingerprints: Vec<Fingerprint>,
-    /// Made when it is known where the peer is.
+    /// Made when there is something for it to do: a client's when it is known where the peer is, a server's with the first
+    /// packet that comes.
     handshake: Option<DtlsHandshake>,
+    /// Until when a server waits for that packet.
+    deadline: Option<Instant>,
     /// The address in the SDP; `None` with ICE.
     signalled: Option<SocketAddr>,
     /// The address of ours, where it is not the channel's own, and the peer's.
@@ -88,6 +92,7 @@ impl Lane {
             certificate: certificate.clone(),
             fingerprints: fingerprints.to_vec(),
             handshake: None,
+            deadline: None,
             signalled,
             peer: usable(signalled).map(|address| (None, address)),
             heard: false,
@@ -97,12 +102,24 @@ impl Lane {
         };
         if signalled.is_some() {
             // Also without an address: the time runs, and a peer behind a NAT may come.
-            lane.begin(now);
+            lane.wait(now);
         }
         lane
     }
 
+    /// Begins what can begin now.
+    fn wait(&mut self, now: Instant) {
+        match self.role {
+            DtlsRole::Client => self.begin(now),
+            DtlsRole::Server => {
+                self.handshake = None;
+                self.deadline = Some(now + HANDSHAKE_TIMEOUT);
+            }
+        }
+    }
+
     fn begin(&mut self, now: Instant) {
+        self.deadline = None;
         self.handshake = Some(DtlsHandshake::new(
             now,
             self.role,
@@ -131,8 +148,8 @@ impl Lane {
     /// ICE found this path.
     pub(super) fn go(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr) {
         self.peer = Some((Some(local), remote));
-        if self.handshake.is_none() {
-            self.begin(now);
+        if self.handshake.is_none() && self.deadline.is_none() {
+            self.wait(now);
         }
     }
 
@@ -174,7 +191,7 @@ impl Lane {
         }
         // Whoever was in its place before leaves nothing behind.
         if self.heard {
-            self.begin(now);
+            self.wait(now);
         }
         self.heard = true;
         self.peer = Some((None, source));
@@ -195,6 +212,7 @@ impl Lane {
             return Step::None;
         }
         let outcome = self.handshake.as_ref().and_then(DtlsHandshake::outcome);
+        let late = self.deadline.is_some_and(|deadline| now >= deadline);
         let failure = match outcome {
             Some(Ok(keys)) => {
                 let keys = keys.clone();
@@ -202,6 +220,13 @@ impl Lane {
                 return Step::Keys(keys);
             }
             Some(Err(error)) => Failure::of(error),
+            None if late => {
+                self.done = true;
+                return Step::Failed(Failure::of(&DtlsError::TimedOut {
+                    after: HANDSHAKE_TIMEOUT,
+                    received: Received::Nothing,
+                }));
+            }
             None => {
                 let over = self
                     .second_chance
@@ -227,7 +252,7 @@ impl Lane {
             self.banned.push(stranger);
             self.heard = false;
             self.peer = usable(self.signalled).map(|address| (None, address));
-            self.begin(now);
+            self.wait(now);
             self.second_chance
                 .get_or_insert((now + SECOND_CHANCE, failure));
             return Step::None;
@@ -243,7 +268,8 @@ impl Lane {
             .as_ref()
             .filter(|_| !self.done && !self.heard)
             .map(|(until, _)| *until);
-        handshake.into_iter().chain(chance).min()
+        let deadline = self.deadline.filter(|_| !self.done);
+        handshake.into_iter().chain(chance).chain(deadline).min()
     }
 
     pub(super) fn poll_packet(&mut self) -> Option<HandshakePacket> {
