@@ -10,11 +10,10 @@ fn plays(name: &'static str, scheme: &'static str) {
         let url = format!("{scheme}://127.0.0.1:{}", lab.port()?);
         let arguments = ["web", "--listen", &url, "--out", &lab.text("messages")];
         let mut callbot = Callbot::serve(lab, "callbot", &arguments)?;
-        let said = callbot.process().stderr();
-        ensure!(
-            said.contains(&format!("open {url}/ in a browser")),
-            "the page's address is not told: {said}"
-        );
+        let told = format!("open {url}/ in a browser");
+        callbot
+            .process()
+            .wait_until("page's address", seconds(5), |_, said| said.contains(&told))?;
         let node = callbot_tests::lab::find("node").context("node is not installed")?;
         let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/web.mjs");
         let options = serde_json::json!({
