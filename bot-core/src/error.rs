@@ -125,6 +125,9 @@ pub enum StartError {
     /// No certificate could be made for DTLS.
     #[error("cannot make a certificate for DTLS-SRTP: {0}")]
     MediaCertificate(String),
+    /// The STUN and TURN servers that were named will not do; says why.
+    #[error("{0}")]
+    IceServer(String),
     /// The machine refused a thread or a descriptor.
     #[error("the machine refuses: {0}")]
     Io(#[from] std::io::Error),

@@ -65,6 +65,7 @@ pub use callbot_media::session::Statistics;
 pub use callbot_media::tone::Tone;
 pub use driver::connection::ConnectionStatistics;
 pub use driver::http::{HttpPages, Page};
+pub use driver::ice::{IceServer, IceServerError};
 pub use endpoint::{Endpoint, EndpointBuilder};
 pub use error::{Error, Result, StartError};
 pub use router::Router;

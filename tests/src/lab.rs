@@ -29,6 +29,8 @@ pub enum Peer {
     Kamailio,
     /// Kamailio with its modules for TLS and WebSockets.
     KamailioSecure,
+    /// coturn, a STUN and TURN server.
+    Coturn,
     /// Chromium, Node.js and the SIP libraries for browsers, as `cargo xtask peers` installs them.
     Browser,
     /// tcpdump, with the right to capture on the loopback device.
@@ -45,6 +47,7 @@ impl Peer {
             Self::KamailioSecure => {
                 find("kamailio").is_some() && ["tls.so", "websocket.so"].iter().all(|m| module(m))
             }
+            Self::Coturn => find("turnserver").is_some(),
             Self::Browser => crate::browser::is_there(),
             Self::Tcpdump => find("tcpdump").is_some() && is_root(),
         }

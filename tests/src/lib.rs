@@ -5,7 +5,7 @@
 //!
 //! - [`lab`]: a folder, a network namespace and ports for one test, and the decision to skip it where a peer is missing
 //! - [`process`]: children that are bounded in time, keep their output and never outlive the test
-//! - [`callbot`], [`sipp`], [`scenario`], [`baresip`], [`kamailio`], [`browser`]: the programs that are driven
+//! - [`callbot`], [`sipp`], [`scenario`], [`baresip`], [`kamailio`], [`coturn`], [`browser`]: the programs that are driven
 //! - [`pki`]: certificates, good ones and bad ones
 //! - [`capture`], [`rtp`], [`events`]: what crossed the wire, read and written as pcap
 //! - [`wav`]: what was heard, measured
@@ -18,6 +18,7 @@ pub mod baresip;
 pub mod browser;
 pub mod callbot;
 pub mod capture;
+pub mod coturn;
 pub mod events;
 pub mod kamailio;
 pub mod lab;
@@ -39,6 +40,7 @@ pub mod prelude {
     pub use crate::browser::{Browser, Library};
     pub use crate::callbot::{Call, Callbot};
     pub use crate::capture::Capture;
+    pub use crate::coturn::Coturn;
     pub use crate::kamailio::{Digest, Kamailio};
     pub use crate::lab::{Lab, Peer};
     pub use crate::pki::{Authority, Validity};

@@ -56,6 +56,11 @@ pub(crate) const PEERS: &[Peer] = &[
         purpose: "Kamailio over WebSockets",
     },
     Peer {
+        program: "turnserver",
+        package: "coturn",
+        purpose: "STUN and TURN",
+    },
+    Peer {
         program: "chromium",
         package: "chromium",
         purpose: "a browser that telephones",

@@ -179,7 +179,12 @@ async fn open(shared: &Arc<Shared>) -> Result<bytes::Bytes> {
         return Ok(body);
     }
     let (local, advertised) = addresses(shared);
-    let mut media = match shared.open_media(local, advertised) {
+    let offer = shared.lock().offer.clone();
+    let opened = match shared.open_media(local, advertised) {
+        Ok(media) => shared.gather(media, offer.as_deref()).await,
+        Err(error) => Err(error),
+    };
+    let mut media = match opened {
         Ok(media) => media,
         Err(error) => {
             let retry = vec![("Retry-After".to_owned(), "5".to_owned())];
@@ -187,7 +192,10 @@ async fn open(shared: &Arc<Shared>) -> Result<bytes::Bytes> {
             return Err(error);
         }
     };
-    let offer = shared.lock().offer.clone();
+    // The caller may have given up while servers were asked.
+    if let Some(cause) = shared.cause() {
+        return Err(Error::HungUp(cause));
+    }
     let body = match offer {
         None => media.negotiation.offer(MediaDirection::SendRecv),
         Some(offer) => match media.negotiation.answer(&offer) {

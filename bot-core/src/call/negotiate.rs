@@ -15,6 +15,7 @@ use callbot_media::sdp::{
     SrtpPolicy, StreamName,
 };
 
+use crate::driver::ice::IceOptions;
 use crate::driver::route::own_addresses;
 use crate::signalling::CallInfo;
 
@@ -30,6 +31,9 @@ pub(crate) struct Negotiation {
     ice: Option<IceParts>,
     /// Our own offers have ICE.
     offer_ice: bool,
+    /// The far end is told relayed addresses alone, so that without ICE there
+    /// is no call.
+    relay_only: bool,
 }
 
 /// Where this side's RTP is, and what it is called.
@@ -45,18 +49,38 @@ pub(crate) struct Place {
 struct IceParts {
     random: [u8; UFRAG_SEED + PWD_SEED],
     place: Place,
+    /// What servers gave.
+    gathered: Vec<IceCandidate>,
+    relay_only: bool,
 }
 
 impl IceParts {
     fn local(&self) -> LocalIce {
         let (ufrag, pwd) = credentials(&self.random);
+        let mut candidates = if self.relay_only {
+            Vec::new()
+        } else {
+            candidates(self.place.bind, self.place.advertised)
+        };
+        for candidate in &self.gathered {
+            let same = |known: &IceCandidate| known.address() == candidate.address();
+            if !candidates.iter().any(same) {
+                let of_kind = candidates.iter().filter(|c| c.kind == candidate.kind);
+                let better = u16::try_from(of_kind.count()).unwrap_or(u16::MAX);
+                candidates.push(candidate.clone().after(better));
+            }
+        }
         LocalIce {
             ufrag,
             pwd,
             lite: false,
-            candidates: candidates(self.place.bind, self.place.advertised),
+            candidates,
         }
     }
+}
+
+fn has_ice(offer: &[u8]) -> bool {
+    String::from_utf8_lossy(offer).contains("a=ice-ufrag:")
 }
 
 /// Where a peer may reach a socket: at the address that it is told, and, when
@@ -99,6 +123,8 @@ pub(crate) struct MediaOptions {
     pub(crate) offer_webrtc: bool,
     /// What we show in DTLS handshakes; `None`: there are none.
     pub(crate) certificate: Option<Certificate>,
+    /// The servers that candidates are asked of.
+    pub(crate) ice: IceOptions,
 }
 
 impl MediaOptions {
@@ -106,6 +132,7 @@ impl MediaOptions {
     /// most likely a browser, which takes nothing else.
     fn offers_ice(&self, call: &CallInfo) -> bool {
         self.offer_webrtc
+            || self.ice.relay_only
             || (self.srtp != SrtpPolicy::Off && matches!(call.transport(), "WS" | "WSS"))
     }
 
@@ -156,9 +183,50 @@ impl Negotiation {
             current: None,
             offered: false,
             before: Direction::SendRecv,
-            ice: Some(IceParts { random, place }),
+            ice: Some(IceParts {
+                random,
+                place,
+                gathered: Vec::new(),
+                relay_only: options.ice.relay_only,
+            }),
             offer_ice: options.offers_ice(call),
+            relay_only: options.ice.relay_only,
         }
+    }
+
+    /// Whether ICE will have a part in what is written next, so that servers
+    /// have to be asked before: our offer, or the answer to `offer`.
+    pub(crate) fn wants_candidates(&self, offer: Option<&[u8]>) -> bool {
+        self.ice.is_some() && offer.map_or(self.offer_ice, has_ice)
+    }
+
+    /// Takes the candidates that servers gave. Where the far end shall know
+    /// relayed addresses alone, one of them is also where media goes at first.
+    pub(crate) fn add_candidates(&mut self, gathered: Vec<IceCandidate>) {
+        let first = gathered.iter().find_map(IceCandidate::address);
+        if let (true, Some(relayed)) = (self.relay_only, first) {
+            self.negotiator.set_local(relayed);
+        }
+        if let Some(parts) = &mut self.ice {
+            parts.gathered = gathered;
+        }
+    }
+
+    /// The address of ours that the far end is told, as things stand before any
+    /// server was asked, and the one that its socket is bound on.
+    pub(crate) fn place(&self) -> Option<(SocketAddr, IpAddr)> {
+        let place = &self.ice.as_ref()?.place;
+        Some((place.advertised, place.bind))
+    }
+
+    /// Without ICE media would go past the relay.
+    fn check_relay(&self, negotiated: &Negotiated) -> Result<(), SdpError> {
+        if self.relay_only && negotiated.ice.is_none() {
+            return Err(SdpError::Refused(
+                "it has no ICE, and this side is reached by way of a relay alone".to_owned(),
+            ));
+        }
+        Ok(())
     }
 
     /// Takes part in ICE from now on.
@@ -181,10 +249,11 @@ impl Negotiation {
     /// Answers an offer; the second part is what media runs by from now on.
     pub(crate) fn answer(&mut self, offer: &[u8]) -> Result<(Bytes, Negotiated), SdpError> {
         // Most calls never need it.
-        if String::from_utf8_lossy(offer).contains("a=ice-ufrag:") {
+        if has_ice(offer) {
             self.take_part_in_ice();
         }
         let (body, negotiated) = self.negotiator.receive_offer(offer)?;
+        self.check_relay(&negotiated)?;
         self.offered = false;
         self.current = Some(negotiated.clone());
         Ok((body.into(), negotiated))
@@ -196,13 +265,12 @@ impl Negotiation {
             return None;
         }
         self.offered = false;
-        Some(
-            self.negotiator
-                .receive_answer(answer)
-                .inspect(|negotiated| {
-                    self.current = Some(negotiated.clone());
-                }),
-        )
+        let negotiated = self.negotiator.receive_answer(answer);
+        Some(negotiated.and_then(|negotiated| {
+            self.check_relay(&negotiated)?;
+            self.current = Some(negotiated.clone());
+            Ok(negotiated)
+        }))
     }
 
     /// The far end refused our offer: what was agreed before stays.

@@ -20,6 +20,7 @@ use super::dtmf::DigitBuffer;
 use super::negotiate::{Negotiation, Place};
 use super::playback::PlayEnd;
 use super::{CallEvent, Cause, HangupCause, Party};
+use crate::driver::ice::{self, Means};
 use crate::driver::media::{FromSweep, Leg, MediaHandle};
 use crate::endpoint::EndpointShared;
 use crate::error::{Error, Result};
@@ -359,6 +360,41 @@ impl Shared {
             negotiation,
             session,
         })
+    }
+
+    /// Asks the STUN and TURN servers, where ICE will have a part in our offer,
+    /// or in our answer to `offer`. It takes no longer than the endpoint's limit.
+    ///
+    /// Cancel safe: addresses that were got are given back.
+    pub(crate) async fn gather(
+        &self,
+        mut open: OpenMedia,
+        offer: Option<&[u8]>,
+    ) -> Result<OpenMedia> {
+        let endpoint = &self.endpoint;
+        let options = &endpoint.media_options.ice;
+        let Some((base, bind)) = open.negotiation.place() else {
+            return Ok(open);
+        };
+        if !open.negotiation.wants_candidates(offer)
+            || (options.servers.is_empty() && !options.relay_only)
+        {
+            return Ok(open);
+        }
+        let means = Means {
+            links: endpoint.links.clone(),
+            tasks: endpoint.background.clone(),
+        };
+        let gathered = ice::gather(options, &means, &mut open.socket, base, bind).await;
+        if options.relay_only && gathered.relays.is_empty() {
+            return Err(Error::Media(format!(
+                "no TURN server gave a relayed address, and only those may be told: {}",
+                gathered.complaint()
+            )));
+        }
+        open.socket = open.socket.with_relays(gathered.relays);
+        open.negotiation.add_candidates(gathered.candidates);
+        Ok(open)
     }
 
     /// Gives the session to the media host; its events come to this call.

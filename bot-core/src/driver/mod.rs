@@ -10,6 +10,7 @@ pub(crate) mod connection;
 pub(crate) mod file_stream;
 mod gate;
 pub(crate) mod http;
+pub(crate) mod ice;
 pub(crate) mod limits;
 pub(crate) mod media;
 pub mod memory;

@@ -14,6 +14,7 @@ use nix::sys::socket::{
     sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo, ReceiveTimestampns},
 };
 
+use super::ice::Relay;
 use super::memory::MemorySocket;
 use super::ports::Lease;
 use super::route::Routes;
@@ -28,6 +29,11 @@ pub(crate) enum MediaSocket {
         rtp: MemorySocket,
         rtcp: MemorySocket,
         _lease: Lease,
+    },
+    /// One of the others, with addresses on TURN servers beside its own.
+    Relayed {
+        socket: Box<Self>,
+        relays: Vec<Relay>,
     },
 }
 
@@ -208,6 +214,9 @@ impl MediaSocket {
                     arrival: datagram.arrival,
                 })
             }
+            Self::Relayed { socket, relays } => socket
+                .receive(channel, now, buffer)
+                .or_else(|| receive_relayed(relays, channel, buffer)),
         }
     }
 
@@ -215,7 +224,11 @@ impl MediaSocket {
     /// them leave by the one that is wanted, where the socket has several: ICE
     /// counts each as a path of its own.
     pub(crate) fn tell_addresses(&mut self) {
-        let Self::Udp(pair) = self else { return };
+        let pair = match self {
+            Self::Udp(pair) => pair,
+            Self::Memory { .. } => return,
+            Self::Relayed { socket, .. } => return socket.tell_addresses(),
+        };
         if !pair.bound.ip().is_unspecified() || pair.routes.is_some() {
             return;
         }
@@ -226,6 +239,17 @@ impl MediaSocket {
         match told {
             Ok(()) => pair.routes = Some(RefCell::default()),
             Err(error) => tracing::warn!(%error, "a socket does not tell its addresses apart"),
+        }
+    }
+
+    /// The same with addresses on TURN servers beside its own.
+    pub(crate) fn with_relays(self, relays: Vec<Relay>) -> Self {
+        if relays.is_empty() {
+            return self;
+        }
+        Self::Relayed {
+            socket: Box::new(self),
+            relays,
         }
     }
 
@@ -241,6 +265,10 @@ impl MediaSocket {
         let pair = match self {
             // What must leave by a certain address is no common case.
             Self::Udp(pair) if local.is_none() || pair.routes.is_none() => pair,
+            Self::Relayed { socket, relays } if !by_relay(relays, local) => {
+                socket.send_soon(channel, local, destination, payload, buffer);
+                return;
+            }
             _ => {
                 self.send(channel, local, destination, payload);
                 return;
@@ -292,8 +320,39 @@ impl MediaSocket {
                 Channel::Rtp => rtp.send_to(payload, destination),
                 Channel::Rtcp => rtcp.send_to(payload, destination),
             },
+            Self::Relayed { socket, relays } => {
+                let relay = relays.iter().find(|relay| Some(relay.address()) == local);
+                match relay {
+                    Some(relay) => relay.send(Instant::now(), destination, payload),
+                    None => socket.send(channel, local, destination, payload),
+                }
+            }
         }
     }
+}
+
+fn by_relay(relays: &[Relay], local: Option<SocketAddr>) -> bool {
+    local.is_some_and(|local| relays.iter().any(|relay| relay.address() == local))
+}
+
+/// What came by way of a TURN server; with ICE, RTCP comes to the same address as RTP.
+fn receive_relayed(
+    relays: &[Relay],
+    channel: Channel,
+    buffer: &mut ReceiveBuffer,
+) -> Option<Received> {
+    if channel == Channel::Rtcp {
+        return None;
+    }
+    relays.iter().find_map(|relay| {
+        let (source, arrival, len) = relay.receive(&mut buffer.data[..])?;
+        Some(Received {
+            len,
+            source,
+            local: Some(relay.address()),
+            arrival,
+        })
+    })
 }
 
 /// A bound socket that is non-blocking from the start, which spares a system

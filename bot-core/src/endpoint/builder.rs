@@ -22,6 +22,7 @@ use crate::driver::certificate::Identity;
 use crate::driver::clock::Clock;
 use crate::driver::connection::Links;
 use crate::driver::http::HttpPages;
+use crate::driver::ice::{IceOptions, IceServer};
 use crate::driver::limits;
 use crate::driver::media::MediaHost;
 use crate::driver::memory::{self, MemoryHost};
@@ -34,6 +35,10 @@ use crate::trace::{Ladder, MessageObserver, SipMessage};
 
 /// Calls that wait for a service; more are refused with 503.
 const ARRIVALS: usize = 1024;
+
+/// How long a call waits for STUN and TURN servers: three round trips around
+/// the world, or a repeated request.
+const GATHERING: Duration = Duration::from_secs(1);
 
 /// Describes an [`Endpoint`]; every part has a default.
 #[must_use = "nothing listens until start() is awaited"]
@@ -51,6 +56,8 @@ pub struct EndpointBuilder {
     srtp: SrtpPolicy,
     dtls_srtp: bool,
     webrtc: bool,
+    ice_servers: Vec<IceServer>,
+    ice_relay_only: bool,
     accounts: Vec<Account>,
     max_calls: usize,
     media_threads: usize,
@@ -78,6 +85,8 @@ impl Default for EndpointBuilder {
             srtp: SrtpPolicy::Optional,
             dtls_srtp: false,
             webrtc: false,
+            ice_servers: Vec::new(),
+            ice_relay_only: false,
             accounts: Vec::new(),
             max_calls: 5_000,
             media_threads: std::thread::available_parallelism().map_or(1, usize::from),
@@ -196,6 +205,26 @@ impl EndpointBuilder {
         self
     }
 
+    /// Asks this STUN or TURN server for addresses before ICE is offered or
+    /// answered, so that a peer gets through to a machine behind a NAT. May be
+    /// given more than once; all are asked at once, for at most 1 s.
+    ///
+    /// A server that does not answer, or refuses, costs that time and a line in
+    /// the log, never the call.
+    pub fn ice_server(mut self, server: IceServer) -> Self {
+        self.ice_servers.push(server);
+        self
+    }
+
+    /// Tells peers addresses on TURN servers alone, so that none learns the
+    /// machine's own and all media goes by way of a relay. Calls that this
+    /// endpoint places then offer ICE; peers without it are refused, and a call
+    /// for which no TURN server gives an address fails.
+    pub fn ice_relay_only(mut self, only: bool) -> Self {
+        self.ice_relay_only = only;
+        self
+    }
+
     /// Registers this account while the endpoint runs.
     pub fn account(mut self, account: Account) -> Self {
         self.accounts.push(account);
@@ -280,6 +309,20 @@ impl EndpointBuilder {
                 why: error.to_string(),
             })?;
         }
+        if let Some(server) = self
+            .ice_servers
+            .iter()
+            .find(|server| server.needs_password())
+        {
+            return Err(StartError::IceServer(format!(
+                "{server} needs a user and a password"
+            )));
+        }
+        if self.ice_relay_only && !self.ice_servers.iter().any(IceServer::is_relay) {
+            return Err(StartError::IceServer(
+                "only relayed addresses may be told, but there is no TURN server".to_owned(),
+            ));
+        }
         let certificate = match self.srtp {
             SrtpPolicy::Off => None,
             _ => Some(
@@ -342,6 +385,11 @@ impl EndpointBuilder {
                 offer_dtls: self.dtls_srtp,
                 offer_webrtc: self.webrtc && self.srtp != SrtpPolicy::Off,
                 certificate,
+                ice: IceOptions {
+                    servers: self.ice_servers.into(),
+                    relay_only: self.ice_relay_only,
+                    limit: GATHERING,
+                },
             },
             clock,
             sounds: SoundCache::new(),

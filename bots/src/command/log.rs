@@ -41,8 +41,8 @@ pub(crate) fn start(talk: &Talk) -> LogGuard {
     let given = std::env::var("RUST_LOG").unwrap_or_default();
     let (filter, complaint) = match EnvFilter::try_new(&given) {
         Ok(filter) if !given.is_empty() => (filter, None),
-        Ok(_) => (EnvFilter::new(level(talk)), None),
-        Err(error) => (EnvFilter::new(level(talk)), Some(error)),
+        Ok(_) => (usual(talk), None),
+        Err(error) => (usual(talk), Some(error)),
     };
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -63,7 +63,16 @@ pub(crate) fn start(talk: &Talk) -> LogGuard {
     LogGuard(lines)
 }
 
-/// What is logged without `RUST_LOG`. A filter matches targets by their
+/// What is logged without `RUST_LOG`. The TURN library speaks of every request;
+/// what is to be known of it is said once, by callbot.
+fn usual(talk: &Talk) -> EnvFilter {
+    let level = level(talk);
+    EnvFilter::new(format!(
+        "{level},turn_client_proto=off,turn_types=off,stun_proto=off,stun_types=off"
+    ))
+}
+
+/// What is logged of each crate. A filter matches targets by their
 /// beginnings, so the crates whose names begin with `callbot` are named each.
 fn level(talk: &Talk) -> &'static str {
     match talk.verbose {

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use callbot_core::{Account, Codec, Endpoint, EndpointBuilder, Sound, SrtpPolicy};
+use callbot_core::{Account, Codec, Endpoint, EndpointBuilder, IceServer, Sound, SrtpPolicy};
 use clap::{ArgAction, Args, ValueEnum};
 
 use super::Misuse;
@@ -81,6 +81,18 @@ pub(crate) struct Network {
     /// Offer what browsers take (ICE, DTLS-SRTP) in calls that are placed here; over WS and WSS that is done anyway
     #[arg(long)]
     pub(crate) webrtc: bool,
+
+    /// Ask here for addresses when ICE is used: stun:HOST:PORT, turn:USER:PASSWORD@HOST:PORT?transport=udp (or tcp), turns:…. Repeatable
+    #[arg(long, value_name = "URI")]
+    pub(crate) ice_server: Vec<String>,
+
+    /// The environment variable that holds the password for --ice-server URIs that name a user only
+    #[arg(long, value_name = "VAR", requires = "ice_server")]
+    pub(crate) ice_password_env: Option<String>,
+
+    /// Tell peers addresses on TURN servers alone, so that all media goes by way of a relay
+    #[arg(long, requires = "ice_server")]
+    pub(crate) ice_relay_only: bool,
 
     /// The IP address that peers are told, for a machine behind NAT [default: the route's]
     #[arg(long, value_name = "ADDRESS")]
@@ -184,6 +196,21 @@ impl Network {
         if let Some(address) = self.advertise {
             builder = builder.advertise(address);
         }
+        let servers = self
+            .ice_server
+            .iter()
+            .map(|uri| self.ice_server(uri))
+            .collect::<Result<Vec<_>, _>>()?;
+        if self.ice_relay_only && !servers.iter().any(IceServer::is_relay) {
+            return Err(Misuse(
+                "--ice-relay-only needs a TURN server: give --ice-server turn:USER:PASSWORD@HOST"
+                    .to_owned(),
+            ));
+        }
+        builder = servers.into_iter().fold(
+            builder.ice_relay_only(self.ice_relay_only),
+            EndpointBuilder::ice_server,
+        );
         let password = self.password()?;
         if let Some(aor) = &self.register {
             let mut account = Account::new(aor);
@@ -203,19 +230,49 @@ impl Network {
 
     /// The password, from where `--password-env` says.
     pub(crate) fn password(&self) -> Result<Option<String>, Misuse> {
-        let Some(variable) = &self.password_env else {
-            return Ok(None);
-        };
-        match std::env::var(variable) {
-            Ok(password) => Ok(Some(password)),
-            Err(std::env::VarError::NotPresent) => Err(Misuse(format!(
-                "--password-env {variable}: there is no such environment variable; set it to the password"
-            ))),
-            Err(std::env::VarError::NotUnicode(_)) => Err(Misuse(format!(
-                "--password-env {variable}: the password is not UTF-8"
-            ))),
-        }
+        let variable = self.password_env.as_deref();
+        variable
+            .map(|variable| from_environment("--password-env", variable))
+            .transpose()
     }
+
+    /// The server with its password, from where `--ice-password-env` says. It is
+    /// read here, as clap would repeat a password in what it says of a bad URI.
+    fn ice_server(&self, uri: &str) -> Result<IceServer, Misuse> {
+        let server: IceServer = uri
+            .parse()
+            .map_err(|error| Misuse(format!("--ice-server {error}")))?;
+        if !server.needs_password() {
+            return Ok(server);
+        }
+        let Some(user) = server.user() else {
+            return Err(Misuse(format!(
+                "--ice-server {server} needs a user: write turn:USER:PASSWORD@HOST, or turn:USER@HOST and --ice-password-env VAR"
+            )));
+        };
+        let Some(variable) = &self.ice_password_env else {
+            return Err(Misuse(format!(
+                "--ice-server {server} needs a password: name the environment variable that holds it by --ice-password-env VAR"
+            )));
+        };
+        let password = from_environment("--ice-password-env", variable)?;
+        let user = user.to_owned();
+        Ok(server.credentials(user, password))
+    }
+}
+
+/// A password from the environment, where the process list does not show it.
+fn from_environment(flag: &str, variable: &str) -> Result<String, Misuse> {
+    std::env::var(variable).map_err(|error| {
+        Misuse(match error {
+            std::env::VarError::NotPresent => format!(
+                "{flag} {variable}: there is no such environment variable; set it to the password"
+            ),
+            std::env::VarError::NotUnicode(_) => {
+                format!("{flag} {variable}: the password is not UTF-8")
+            }
+        })
+    })
 }
 
 /// Reads a time in seconds, such as `2` or `0.5`.

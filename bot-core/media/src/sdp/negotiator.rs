@@ -125,6 +125,11 @@ impl Negotiator {
         self.transport.name = Some(name);
     }
 
+    /// Says from now on that the peer reaches our RTP at another address, such as one on a TURN server.
+    pub fn set_local(&mut self, local: SocketAddr) {
+        self.local = local;
+    }
+
     /// The direction that we want, whatever the peer allows.
     #[must_use]
     pub const fn direction(&self) -> Direction {

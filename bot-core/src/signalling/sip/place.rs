@@ -72,7 +72,8 @@ pub(crate) async fn place(
         target, uri, media, ..
     } = located;
     let call = Shared::new(info, endpoint.clone(), None);
-    let mut open = call.open_media(media.bind, media.advertised)?;
+    let open = call.open_media(media.bind, media.advertised)?;
+    let mut open = call.gather(open, None).await?;
     let offer = open.negotiation.offer(MediaDirection::SendRecv);
     call.start_media(open)?;
     let mut invite = Invite::new(target, uri, from_header);

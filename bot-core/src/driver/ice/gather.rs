@@ -1,0 +1,252 @@
+//! Gathering candidates (RFC 8445 5.1.1): all servers at once, within a time limit.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use callbot_media::leg::ice::IceCandidate;
+use callbot_media::session::Channel;
+use futures_util::future::join_all;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use super::binding::Binding;
+use super::relay::{self, Relay, find, now};
+use super::server::{IceServer, Way};
+use crate::driver::connection::Links;
+use crate::driver::route::Routes;
+use crate::driver::socket::{MediaSocket, ReceiveBuffer};
+
+/// How often the leg's socket is looked at; its session, which would do so, does not run yet.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// What is asked, and what is told to peers of it.
+#[derive(Clone, Debug)]
+pub(crate) struct IceOptions {
+    pub(crate) servers: Arc<[IceServer]>,
+    /// Peers are told of relayed addresses alone.
+    pub(crate) relay_only: bool,
+    /// How long a call waits for the servers.
+    pub(crate) limit: Duration,
+}
+
+/// What the servers gave.
+#[derive(Default)]
+pub(crate) struct Gathered {
+    /// Candidates beside the host's own.
+    pub(crate) candidates: Vec<IceCandidate>,
+    /// The ends of the relayed ones.
+    pub(crate) relays: Vec<Relay>,
+    /// What went wrong: servers and causes.
+    failures: Vec<(IceServer, String)>,
+}
+
+/// What of an endpoint is needed to reach servers.
+#[derive(Clone)]
+pub(crate) struct Means {
+    pub(crate) links: Arc<Links>,
+    /// Who waits for the tasks that give relayed addresses back.
+    pub(crate) tasks: TaskTracker,
+}
+
+/// Asks all servers, and gives what came within the limit. `base` is the address of ours that `socket` is told to peers by;
+/// `bind` the one that it is bound to. Cancel safe: addresses that nobody takes are given back.
+pub(crate) async fn gather(
+    options: &IceOptions,
+    means: &Means,
+    socket: &mut MediaSocket,
+    base: SocketAddr,
+    bind: IpAddr,
+) -> Gathered {
+    let deadline = Instant::now() + options.limit;
+    let relays: Vec<_> = options
+        .servers
+        .iter()
+        .filter(|server| server.way != Way::Stun)
+        .map(|server| {
+            let (ready, relay) = oneshot::channel();
+            let links = means.links.clone();
+            means
+                .tasks
+                .spawn(relay::run(server.clone(), bind, links, ready));
+            (server, relay)
+        })
+        .collect();
+    let relays = join_all(relays.into_iter().map(|(server, relay)| async move {
+        let told = match tokio::time::timeout_at(deadline, relay).await {
+            Ok(Ok(told)) => told,
+            Ok(Err(_)) => Err("asking it failed".to_owned()),
+            Err(_) => Err(late(options.limit)),
+        };
+        (server, told)
+    }));
+    let reflexive = ask_all(
+        options,
+        socket,
+        SocketAddr::new(bind, base.port()),
+        deadline,
+    );
+    let (relays, reflexive) = tokio::join!(relays, reflexive);
+
+    let mut gathered = Gathered::default();
+    for (server, told) in reflexive {
+        match told {
+            Ok((address, from)) => {
+                // Without a NAT on the way it is the host's own.
+                if address != from && address != base && !gathered.has(address) {
+                    let candidate = IceCandidate::server_reflexive(address, from);
+                    gathered.candidates.push(candidate);
+                }
+            }
+            // Of a TURN server the allocation says it.
+            Err(why) if server.way == Way::Stun => gathered.fail(server, &why),
+            Err(_) => {}
+        }
+    }
+    for (server, told) in relays {
+        match told {
+            Ok(relay) => {
+                // Who wants only relays known does not name the machine's address beside them.
+                let related = if options.relay_only {
+                    nowhere(base)
+                } else {
+                    base
+                };
+                let candidate = IceCandidate::relayed(relay.address(), related);
+                gathered.candidates.push(candidate);
+                gathered.relays.push(relay);
+            }
+            Err(why) => gathered.fail(server, &why),
+        }
+    }
+    // Where none is left, the call's own error says all of this.
+    if !(options.relay_only && gathered.relays.is_empty()) {
+        for (server, why) in &gathered.failures {
+            tracing::warn!(
+                %server,
+                cause = why,
+                "no candidate from this server: the call goes on with the others"
+            );
+        }
+    }
+    gathered
+}
+
+impl Gathered {
+    /// What went wrong, in one line.
+    pub(crate) fn complaint(&self) -> String {
+        let each = self.failures.iter();
+        let each: Vec<_> = each
+            .map(|(server, why)| format!("{server}: {why}"))
+            .collect();
+        each.join("; ")
+    }
+
+    fn has(&self, address: SocketAddr) -> bool {
+        self.candidates
+            .iter()
+            .any(|candidate| candidate.address() == Some(address))
+    }
+
+    fn fail(&mut self, server: &IceServer, why: &str) {
+        self.failures.push((server.clone(), why.to_owned()));
+    }
+}
+
+/// What browsers write as well (RFC 8828 has no better).
+fn nowhere(base: SocketAddr) -> SocketAddr {
+    match base {
+        SocketAddr::V4(_) => SocketAddr::from(([0, 0, 0, 0], 9)),
+        SocketAddr::V6(_) => SocketAddr::from(([0u16; 8], 9)),
+    }
+}
+
+fn late(limit: Duration) -> String {
+    format!("no answer within {} ms", limit.as_millis())
+}
+
+/// What a server sees of the leg's socket, and the address of ours that it was asked from.
+type Seen = Result<(SocketAddr, SocketAddr), String>;
+
+/// Asks every server over UDP what it sees of the leg's socket, which is bound to `bound`.
+async fn ask_all<'a>(
+    options: &'a IceOptions,
+    socket: &mut MediaSocket,
+    bound: SocketAddr,
+    deadline: Instant,
+) -> Vec<(&'a IceServer, Seen)> {
+    if options.relay_only {
+        return Vec::new();
+    }
+    let asked = options
+        .servers
+        .iter()
+        .filter(|server| matches!(server.way, Way::Stun | Way::Udp));
+    let found = join_all(asked.map(|server| async move {
+        let found = match tokio::time::timeout_at(deadline, find(server, bound.is_ipv6())).await {
+            Ok(Ok(address)) if address.is_ipv6() != bound.is_ipv6() => Err(format!(
+                "it has no address of the call's kind, only {}",
+                address.ip()
+            )),
+            Ok(found) => found,
+            Err(_) => Err("its name was not found in time".to_owned()),
+        };
+        (server, found)
+    }))
+    .await;
+    let mut bindings: Vec<Binding> = Vec::new();
+    for address in found.iter().filter_map(|(_, found)| found.as_ref().ok()) {
+        if bindings.iter().all(|binding| binding.server() != *address) {
+            bindings.push(Binding::new(now(), *address));
+        }
+    }
+    ask(&mut bindings, socket, deadline).await;
+    found
+        .into_iter()
+        .map(|(server, found)| {
+            let told = found.and_then(|address| {
+                bindings
+                    .iter()
+                    .find(|binding| binding.server() == address)
+                    .and_then(Binding::outcome)
+                    .map_or_else(
+                        || Err(late(options.limit)),
+                        |told| told.map_err(str::to_owned),
+                    )
+                    .map(|seen| (seen, source(bound, address)))
+            });
+            (server, told)
+        })
+        .collect()
+}
+
+/// The address of ours that packets to a server leave from.
+fn source(bound: SocketAddr, server: SocketAddr) -> SocketAddr {
+    if !bound.ip().is_unspecified() {
+        return bound;
+    }
+    let source = Routes::default().source_towards(server.ip());
+    SocketAddr::new(source.unwrap_or(bound.ip()), bound.port())
+}
+
+/// Runs the transactions on the leg's socket until all are answered, or the deadline.
+async fn ask(bindings: &mut [Binding], socket: &mut MediaSocket, deadline: Instant) {
+    let mut buffer = ReceiveBuffer::new();
+    while bindings.iter().any(|binding| binding.outcome().is_none()) && Instant::now() < deadline {
+        let time = now();
+        for binding in bindings.iter_mut() {
+            let server = binding.server();
+            if let Some(request) = binding.poll_transmit(time) {
+                socket.send(Channel::Rtp, None, server, request);
+            }
+        }
+        while let Some(received) = socket.receive(Channel::Rtp, time, &mut buffer) {
+            let datagram = buffer.bytes(received.len);
+            let _ = bindings
+                .iter_mut()
+                .any(|binding| binding.receive(received.source, datagram));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
