@@ -53,3 +53,21 @@ fn the_page_calls_over_http() {
 fn the_page_calls_over_https() {
     plays("web-https", "https");
 }
+
+/// What no bot of ours does to the page's user agent, but other servers may: forks, glare, a late answer.
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn the_pages_user_agent_keeps_to_the_rules() {
+    Lab::run("web-sip", &[Peer::Browser], |lab| {
+        let node = callbot_tests::lab::find("node").context("node is not installed")?;
+        let tests = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let arguments = [
+            tests.join("browser/sip.mjs"),
+            tests.join("../bots/src/command/web/page/sip.js"),
+        ];
+        let mut script = Process::start(lab, "script", &node, &arguments, &[])?;
+        let status = script.wait(seconds(20))?;
+        ensure!(status.success(), "{}", script.last_words());
+        Ok(())
+    });
+}
