@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // What fails here fails the test.
 
+use callbot_media::codec::Codec;
 use callbot_media::leg::dtls::{DtlsRole, Engine, Fingerprint};
 use callbot_media::leg::ice::IceCandidate;
 use callbot_media::leg::srtp::Profile;
@@ -31,12 +32,16 @@ fn ice() -> LocalIce {
     }
 }
 
+/// What is agreed on here is security; two codecs will do.
+fn two_codecs() -> Capabilities {
+    Capabilities {
+        codecs: vec![Codec::Pcmu, Codec::Pcma],
+        ..Capabilities::default()
+    }
+}
+
 fn with(security: MediaSecurity, ice: Option<LocalIce>) -> Negotiator {
-    let mut negotiator = Negotiator::new(
-        Capabilities::default(),
-        "192.0.2.1:10000".parse().unwrap(),
-        4242,
-    );
+    let mut negotiator = Negotiator::new(two_codecs(), "192.0.2.1:10000".parse().unwrap(), 4242);
     negotiator.set_security(security);
     negotiator.set_ice(ice);
     negotiator
@@ -333,7 +338,7 @@ fn a_browser_that_hides_its_address_does_not_hold_the_call() {
 fn a_browser_is_answered_with_ice_one_bundled_line_and_dtls() {
     let (answer, agreed) = answered(&mut with(security(), Some(ice())), &chromium());
     for part in [
-        "a=group:BUNDLE 0\r\nm=audio 10000 UDP/TLS/RTP/SAVPF 0 8 126\r\n",
+        "a=group:BUNDLE 0\r\nm=audio 10000 UDP/TLS/RTP/SAVPF 0 8 13 126\r\n",
         "a=mid:0\r\n",
         "a=rtcp-mux\r\n",
         "a=ice-ufrag:ours\r\na=ice-pwd:our-password-is-long-enough\r\n",
@@ -466,11 +471,7 @@ fn our_own_offers_say_what_they_want() {
 fn two_of_us_agree_on_mirrored_keys_and_a_hold_changes_none() {
     for keying in [Keying::Sdes, Keying::Dtls] {
         let mut caller = with(offering(keying), None);
-        let mut called = Negotiator::new(
-            Capabilities::default(),
-            "198.51.100.2:20000".parse().unwrap(),
-            1,
-        );
+        let mut called = Negotiator::new(two_codecs(), "198.51.100.2:20000".parse().unwrap(), 1);
         called.set_security(MediaSecurity::new([8; 32], Some(THEIRS.parse().unwrap())));
         let mut exchange = |caller: &mut Negotiator, direction| {
             let offer = caller.offer(direction);

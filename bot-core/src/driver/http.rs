@@ -26,6 +26,13 @@ pub trait HttpPages: Send + Sync + 'static {
     /// The page of a path such as `/` or `/app.js`, without its query; `None` is answered with 404. Called on the
     /// runtime's threads: it must not wait.
     fn page(&self, path: &str) -> Option<Page>;
+
+    /// Whether a WebSocket may be opened by a page of this `Origin`, asking for this `Host`; 403 if not. Browsers let
+    /// any page open a WebSocket anywhere, and tell only where it came from (RFC 6455 10.2). By default any may.
+    fn admits(&self, origin: Option<&str>, host: Option<&str>) -> bool {
+        let _ = (origin, host);
+        true
+    }
 }
 
 /// What a browser is given.

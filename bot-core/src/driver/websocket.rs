@@ -132,6 +132,15 @@ fn judge<'a>(head: &'a Head, links: &Links) -> Result<&'a str, Refusal> {
             "ask for the sub-protocol sip (RFC 7118)",
         ));
     }
+    let admits = |pages: &std::sync::Arc<dyn http::HttpPages>| {
+        pages.admits(head.header("origin"), head.header("host"))
+    };
+    if !links.pages.as_ref().is_none_or(admits) {
+        return Err(Refusal::new(
+            "403 Forbidden",
+            "this WebSocket is for the page of this server",
+        ));
+    }
     // 16 bytes in base64.
     head.header("sec-websocket-key")
         .filter(|key| key.len() == 24 && key.ends_with("=="))

@@ -15,6 +15,7 @@ mod options;
 mod output;
 mod record;
 mod serve;
+mod web;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,7 @@ Examples:
   callbot ivr office.yaml                            menus, prompts and messages from a file
   callbot dial sip:600@127.0.0.1 --dtmf '1W2#'       call, press 1, wait a second, press 2 and #
   callbot gateway --to 'sip:{user}@10.0.0.5'         every call goes on to another server
+  callbot web                                        call bots from a page in the browser
 
 What every bot logs is for people; --json prints one line of JSON a call on
 standard output for programs. RUST_LOG and LOG_FORMAT=json steer the log.
@@ -54,6 +56,7 @@ enum Command {
     Ivr(ivr::Ivr),
     Dial(dial::Dial),
     Gateway(gateway::Gateway),
+    Web(web::Web),
     Check(check::Check),
     Demo(crate::demo::Demo),
 }
@@ -78,6 +81,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Ivr(ivr) => ivr.run(),
         Command::Dial(dial) => dial.run(),
         Command::Gateway(gateway) => gateway.run(),
+        Command::Web(web) => web.run(),
         Command::Check(check) => check.run(),
         Command::Demo(demo) => demo.run().map_err(Misuse),
     };

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use callbot::report::Reporter;
 use callbot_core::{
-    Bot, CallInfo, Endpoint, RegistrationStatus, Reply, Request, Service, async_trait,
+    Bot, CallInfo, Endpoint, EndpointBuilder, HttpPages, RegistrationStatus, Reply, Request,
+    Service, async_trait,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -26,7 +27,26 @@ pub(crate) fn serve_with<S: Service>(
     label: &str,
     make: impl FnOnce(&Endpoint, &Reporter) -> S,
 ) -> Outcome {
-    let builder = server.network.endpoint()?;
+    serve_on(server.network.endpoint()?, server, label, make)
+}
+
+/// The same beside pages for browsers.
+pub(crate) fn serve_pages<S: Service>(
+    server: &Server,
+    label: &str,
+    pages: impl HttpPages,
+    make: impl FnOnce(&Endpoint, &Reporter) -> S,
+) -> Outcome {
+    let builder = server.network.endpoint()?.http_pages(pages);
+    serve_on(builder, server, label, make)
+}
+
+fn serve_on<S: Service>(
+    builder: EndpointBuilder,
+    server: &Server,
+    label: &str,
+    make: impl FnOnce(&Endpoint, &Reporter) -> S,
+) -> Outcome {
     let _log = log::start(&server.talk);
     runtime()?.block_on(async {
         let mut signals = Signals::new()?;

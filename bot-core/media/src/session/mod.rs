@@ -349,6 +349,7 @@ impl MediaSession {
     }
 
     fn close(&mut self, now: Now) {
+        self.hear_out(now);
         self.plays.stop_all(&mut self.events);
         self.presses.stop_all(&mut self.events);
         self.recordings.stop_all(&mut self.events);

@@ -1,14 +1,20 @@
 //! One frame in, one frame out.
 
+use std::time::Duration;
+
 use super::event::MediaEvent;
 use super::events::EventQueue;
 use super::transmit::{Channel, TransmitQueue};
 use super::{MediaSession, Stream};
 use crate::Now;
 use crate::analysis::VoiceDetector;
-use crate::frame::Frame;
+use crate::frame::{FRAME_MS, Frame};
 use crate::leg::transport::Transport;
 use crate::player::SourceState;
+use crate::receive::Playout;
+
+/// Frames that may wait in the jitter buffer when a call ends: 200 ms.
+const LAST_FRAMES: u32 = 10;
 
 impl MediaSession {
     /// Makes the next 20 ms: plays out what came, sends what is to be sent, and keeps RTCP and the time-outs going.
@@ -58,6 +64,37 @@ impl MediaSession {
             self.sink = None;
         }
         true
+    }
+
+    /// Plays out what came before the end and still waits in the jitter buffer, so that recordings and whoever listens have
+    /// the last words.
+    pub(super) fn hear_out(&mut self, now: Now) {
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
+        let held = stream.is_held();
+        let (Some(receiver), false) = (&mut stream.receiver, held) else {
+            return;
+        };
+        if self.recordings.is_empty() && self.sink.is_none() {
+            return;
+        }
+        let rate = stream.negotiated.codec.audio_rate();
+        let (mut heard, silence) = (Frame::silence(rate), Frame::silence(rate));
+        for frame in 1..=LAST_FRAMES {
+            let due = now.instant + Duration::from_millis(u64::from(frame * FRAME_MS));
+            match receiver.pull(due, &mut heard) {
+                Playout::Normal | Playout::Stretched | Playout::Compressed => {}
+                // Nothing more waits.
+                Playout::Silence | Playout::Concealed | Playout::ComfortNoise => return,
+            }
+            if let Some(sink) = &mut self.sink
+                && !sink.write(&heard)
+            {
+                self.sink = None;
+            }
+            self.recordings.write(&heard, &silence, &mut self.events);
+        }
     }
 
     /// Notes what both sides got to hear.
@@ -130,7 +167,7 @@ impl Stream {
     pub(super) fn begin_frame(&mut self, now: Now) -> (u32, u32) {
         let reflected = std::mem::take(&mut self.reflected);
         self.reflector.interrupt();
-        let length = self.negotiated.codec.clock_rate() / 1000 * crate::frame::FRAME_MS;
+        let length = self.negotiated.codec.clock_rate() / 1000 * FRAME_MS;
         (self.leg.frame_timestamp(now.instant, reflected), length)
     }
 

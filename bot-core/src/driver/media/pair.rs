@@ -259,7 +259,7 @@ impl Pair {
                 found = true;
             }
             let looks = if slot.passing { slot.awake() } else { due };
-            found |= looks && slot.drain_rtp(now, buffer) > 0;
+            found |= looks && slot.drain_rtp(now, buffer, false) > 0;
             if due && rtcp {
                 slot.drain(Channel::Rtcp, now, buffer, BURST);
             }
