@@ -252,7 +252,7 @@ fn is_refused(
         );
         ensure!(took < seconds(2), "the refusal took {took:?}");
         let call = callbot.wait_call(seconds(5))?;
-        lab.say(&call.0.to_string());
+        lab.say(call.0.to_string());
         ensure!(
             call.0["reason"]
                 .as_str()

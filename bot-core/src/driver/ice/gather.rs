@@ -59,7 +59,8 @@ pub(crate) async fn gather(
     base: SocketAddr,
     bind: IpAddr,
 ) -> Gathered {
-    let deadline = Instant::now() + options.limit;
+    let begin = Instant::now();
+    let deadline = begin + options.limit;
     let relays: Vec<_> = options
         .servers
         .iter()
@@ -120,6 +121,12 @@ pub(crate) async fn gather(
             Err(why) => gathered.fail(server, &why),
         }
     }
+    tracing::debug!(
+        ms = begin.elapsed().as_millis() as u64,
+        candidates = gathered.candidates.len(),
+        failures = gathered.failures.len(),
+        "STUN and TURN servers were asked"
+    );
     // Where none is left, the call's own error says all of this.
     if !(options.relay_only && gathered.relays.is_empty()) {
         for (server, why) in &gathered.failures {

@@ -136,6 +136,8 @@ impl Task {
                 State::Asking => {}
             }
             if self.outward.is_closed() && self.goodbye.is_none() {
+                // The session's last words may have come in between.
+                self.carry_out(time, &mut buffer);
                 self.leave(time);
                 continue;
             }
@@ -279,8 +281,8 @@ impl Connection {
                 ..
             } = stream;
             let waits = !queue.is_empty();
+            // In no order: a flood from the server must not keep what waits from leaving.
             tokio::select! {
-                biased;
                 read = reader.read(buffer) => {
                     return match read? {
                         0 => Err(io::ErrorKind::UnexpectedEof.into()),
