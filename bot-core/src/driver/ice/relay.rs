@@ -317,6 +317,8 @@ async fn connect(
         let bound = UdpSocket::bind(SocketAddr::new(local, 0)).await;
         let socket = bound.map_err(|error| explain(&error))?;
         reached(socket.connect(address).await)?;
+        // A new socket takes nothing by try_send until the reactor has seen it: the first request would be lost.
+        reached(socket.writable().await)?;
         let local = socket.local_addr().map_err(|error| explain(&error))?;
         let line = Line {
             local,
