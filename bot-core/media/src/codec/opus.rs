@@ -5,7 +5,7 @@
 //! the bit rates of calls it keeps the coder in the modes that can carry redundancy. Music keeps what is below 8 kHz.
 //! Packets of any bandwidth, mode, channel count and duration are understood; stereo is mixed down by the decoder.
 //!
-//! Invariants: a packet is measured by its first two bytes before anything is decoded ([`samples_in`]), and one that lasts
+//! Invariants: a packet is measured by its first two bytes before anything is decoded (`samples_in`), and one that lasts
 //! more than 120 ms is refused; the pause of a sender that transmits nothing (DTX) is no loss.
 
 use ropus::{Application, Bandwidth, Bitrate, Channels, InbandFec, OpusDecoder as Inner};
