@@ -19,10 +19,11 @@ function hum({ hertz, level }) {
   mouth.gain.gain.value = Math.SQRT2 * 10 ** (level / 20);
   mouth.tone.connect(mouth.gain).connect(mouth.out);
   mouth.tone.start();
-  const stream = () => mouth.out.stream.clone();
-  navigator.mediaDevices.getUserMedia = async () => stream();
+  // A real microphone takes its time; sipML5 answers twice when it has the stream before the remote description is set.
+  const stream = () => sleep(100).then(() => mouth.out.stream.clone());
+  navigator.mediaDevices.getUserMedia = stream;
   for (const old of ['getUserMedia', 'webkitGetUserMedia']) {
-    if (navigator[old]) navigator[old] = (_, done) => done(stream());
+    if (navigator[old]) navigator[old] = (_, done) => stream().then(done);
   }
 }
 
@@ -245,8 +246,6 @@ libraries.sipjs = async (options) => {
 };
 
 libraries.sipml = async (options) => {
-  // Called, sipML5 2.1.4 would answer again when its own stream, which it adds after the offer, asks for a negotiation.
-  Object.defineProperty(window.RTCPeerConnection.prototype, 'onnegotiationneeded', { set() {} });
   await script('/modules/sipml/SIPml-api.js');
   const { SIPml } = window;
   const remote = document.getElementById('remote');

@@ -1,5 +1,6 @@
 // usage: node run.mjs '{"peers": FOLDER, "control": PORT, "library": "jssip", "server": "ws://..", "user": .., "domain": ..,
-//                       "password": .., "register": true, "answers": true, "microphone": FILE.wav, "folder": FOLDER}'
+//                       "password": .., "register": true, "answers": true, "microphone": FILE.wav, "folder": FOLDER,
+//                       "browser": "firefox"}'
 //
 // A browser with one SIP user agent, driven over a TCP connection by lines of JSON: {"id": 1, "do": "call", "with": ["sip:.."]} is
 // answered with {"id": 1, "ok": ..} or {"id": 1, "error": ".."}; what happens meanwhile is told as {"event": ..}. The browser ends
@@ -16,7 +17,7 @@ import { pack } from './pack.mjs';
 const options = { register: false, answers: true, password: '', ...JSON.parse(process.argv[2]) };
 const here = path.dirname(fileURLToPath(import.meta.url));
 const modules = path.join(path.resolve(options.peers), 'node_modules');
-const { chromium } = createRequire(path.join(modules, 'x.js'))('playwright-core');
+const load = createRequire(path.join(modules, 'x.js'));
 
 // ---- the page's own server -----------------------------------------------------------------------------------------
 
@@ -45,23 +46,45 @@ await new Promise((done) => site.listen(0, '127.0.0.1', done));
 
 // ---- the browser ---------------------------------------------------------------------------------------------------
 
-const flags = [
-  '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-  '--disable-component-update', '--disable-sync', '--disable-audio-output', '--autoplay-policy=no-user-gesture-required',
-  '--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream', '--ignore-certificate-errors',
-];
-// Tests live on loopback, which WebRTC leaves out, and behind no resolver of .local names.
-if (!options.asShipped) flags.push('--allow-loopback-in-peer-connection', '--disable-features=WebRtcHideLocalIpsWithMdns');
-if (options.microphone) flags.push(`--use-file-for-fake-audio-capture=${options.microphone}`);
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
-  headless: true,
-  args: flags,
-});
-// With the right to a microphone a page may see the machine's addresses; the tone needs none.
-const permissions = options.asShipped ? [] : ['microphone'];
-const context = await browser.newContext({ ignoreHTTPSErrors: true, permissions });
-const page = await context.newPage();
+async function chromium() {
+  const flags = [
+    '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+    '--disable-component-update', '--disable-sync', '--disable-audio-output', '--autoplay-policy=no-user-gesture-required',
+    '--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream', '--ignore-certificate-errors',
+  ];
+  // Tests live on loopback, which WebRTC leaves out, and behind no resolver of .local names.
+  if (!options.asShipped) flags.push('--allow-loopback-in-peer-connection', '--disable-features=WebRtcHideLocalIpsWithMdns');
+  if (options.microphone) flags.push(`--use-file-for-fake-audio-capture=${options.microphone}`);
+  const browser = await load('playwright-core').chromium.launch({
+    executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
+    headless: true,
+    args: flags,
+  });
+  // With the right to a microphone a page may see the machine's addresses; the tone needs none.
+  const permissions = options.asShipped ? [] : ['microphone'];
+  const context = await browser.newContext({ ignoreHTTPSErrors: true, permissions });
+  return [browser, await context.newPage()];
+}
+
+// Debian's own Firefox: playwright would want one of its making. Its microphone is a tone of the browser's, whose pitch alone can
+// be told it.
+async function firefox() {
+  const browser = await load('puppeteer-core').launch({
+    browser: 'firefox',
+    executablePath: process.env.FIREFOX || '/usr/bin/firefox-esr',
+    headless: true,
+    acceptInsecureCerts: true,
+    extraPrefsFirefox: {
+      'media.navigator.streams.fake': true, 'media.navigator.permission.disabled': true, 'media.navigator.audio.fake_frequency': options.tone?.hertz || 440,
+      'media.peerconnection.ice.loopback': true, 'media.peerconnection.ice.obfuscate_host_addresses': false, 'media.autoplay.default': 0,
+      'network.proxy.type': 0, 'network.captive-portal-service.enabled': false, 'network.connectivity-service.enabled': false,
+    },
+  });
+  options.tone = undefined;
+  return [browser, await browser.newPage()];
+}
+
+const [browser, page] = await (options.browser === 'firefox' ? firefox() : chromium());
 const sockets = new Set();
 const say = (what) => {
   const line = `${JSON.stringify(what)}\n`;

@@ -1,4 +1,5 @@
-//! A browser with a SIP user agent in a page: Debian's Chromium, driven by playwright-core, with JsSIP, SIP.js or sipML5.
+//! A browser with a SIP user agent in a page: Debian's Chromium, driven by playwright-core, or Firefox, driven by puppeteer-core, with
+//! JsSIP, SIP.js or sipML5.
 //!
 //! `tests/browser/run.mjs` starts it and takes commands as lines of JSON over a TCP connection; the libraries are installed into
 //! `/.peers/browser` by `cargo xtask peers`. Its microphone is a WAV file, and it can say which pitch it hears.
@@ -81,6 +82,13 @@ impl Options {
         self.set("asShipped", true)
     }
 
+    /// Is Debian's Firefox. It finds no path over the loopback device alone; its microphone has a level of its own, and what it hears
+    /// can be told by its statistics only.
+    #[must_use]
+    pub fn firefox(self) -> Self {
+        self.set("browser", "firefox")
+    }
+
     /// Says a steady tone instead, of this frequency (Hz) and level (dBov), without the processing that a voice gets.
     #[must_use]
     pub fn hums(self, hertz: f64, level: f64) -> Self {
@@ -143,6 +151,12 @@ pub fn is_there() -> bool {
         && libraries
             .iter()
             .all(|library| modules.join(library).is_dir())
+}
+
+/// Whether Firefox and what drives it are there.
+#[must_use]
+pub fn firefox_is_there() -> bool {
+    find("firefox-esr").is_some() && folder().join("node_modules/puppeteer-core").is_dir()
 }
 
 impl Browser {

@@ -33,6 +33,8 @@ pub enum Peer {
     Coturn,
     /// Chromium, Node.js and the SIP libraries for browsers, as `cargo xtask peers` installs them.
     Browser,
+    /// Firefox and what drives it, beside all that [`Peer::Browser`] stands for.
+    Firefox,
     /// tcpdump, with the right to capture on the loopback device.
     Tcpdump,
 }
@@ -49,6 +51,7 @@ impl Peer {
             }
             Self::Coturn => find("turnserver").is_some(),
             Self::Browser => crate::browser::is_there(),
+            Self::Firefox => crate::browser::is_there() && crate::browser::firefox_is_there(),
             Self::Tcpdump => find("tcpdump").is_some() && is_root(),
         }
     }

@@ -66,6 +66,11 @@ pub(crate) const PEERS: &[Peer] = &[
         purpose: "a browser that telephones",
     },
     Peer {
+        program: "firefox-esr",
+        package: "firefox-esr",
+        purpose: "another one",
+    },
+    Peer {
         program: "node",
         package: "nodejs",
         purpose: "drives the browser",
