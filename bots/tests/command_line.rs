@@ -87,6 +87,16 @@ fn help_teaches() {
             vec!["--duration", "--timeout", "--from", "--header", "1W2#"],
         ),
         (vec!["check", "--help"], vec!["--schema"]),
+        (
+            vec!["web", "--help"],
+            vec![
+                "http://127.0.0.1:8080",
+                "--ivr",
+                "--out",
+                "--cert",
+                "localhost",
+            ],
+        ),
     ] {
         let output = callbot(&arguments);
         let said = String::from_utf8_lossy(&output.stdout);
@@ -141,6 +151,23 @@ fn a_wrong_configuration_is_one_line() {
         &["no-such.mp3"],
     );
     refuses_in_a_line(&["ivr", "no-such.yaml"], &["no-such.yaml"]);
+    refuses_in_a_line(
+        &[
+            "web",
+            "--ivr",
+            "no-such.yaml",
+            "--listen",
+            "http://127.0.0.1:0",
+        ],
+        &["no-such.yaml"],
+    );
+    refuses_in_a_line(
+        &["web", "--listen", "udp://127.0.0.1:0"],
+        &["serves the page", "http://127.0.0.1:8080"],
+    );
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let page = format!("http://{}", taken.local_addr().unwrap());
+    refuses_in_a_line(&["web", "--listen", &page], &["is taken", "--listen"]);
     refuses_in_a_line(
         &[
             "echo",

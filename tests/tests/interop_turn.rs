@@ -2,7 +2,9 @@
 
 use std::net::{SocketAddr, UdpSocket};
 
+use callbot_tests::coturn::{PASSWORD, USER};
 use callbot_tests::prelude::*;
+use serde_json::json;
 
 /// What who is called plays.
 const CALLEE: (f64, f64, u32) = (440.0, -18.0, 2500);
@@ -32,8 +34,16 @@ fn check(lab: &Lab, what: &str, (hertz, level, length): (f64, f64, u32)) -> Resu
     callbot_tests::process::wait_for("recording", seconds(5), || file.is_file().then_some(()))?;
     let tone = Sound::read(&file)?.channel(0).find_tone(hertz)?;
     lab.say(format!("{what} heard: {tone}"));
-    tone.check(hertz, level, f64::from(length))
-        .with_context(|| what.to_owned())
+    // How the jitter buffer takes it when four programs share a core or two is tested elsewhere; here it is the way that
+    // counts, and on it nothing may get lost, spoilt or doubled.
+    ensure!(
+        (tone.frequency / hertz - 1.0).abs() < 0.01
+            && (tone.level - level).abs() < 1.0
+            && (tone.span.length() - f64::from(length)).abs() < 250.0
+            && tone.gap <= 80.0,
+        "{what}: {hertz} Hz were to be heard for {length} ms at {level} dBov, heard was {tone}"
+    );
+    Ok(())
 }
 
 /// Two callbots call each other; the tone of each is heard by the other. Gives the caller's report and both logs.
@@ -192,7 +202,6 @@ fn a_server_that_is_not_there_costs_a_line() {
 #[test]
 #[ignore = "tier 4: cargo xtask interop"]
 fn an_allocation_that_is_refused_costs_a_line() {
-    // Two ports, of which coturn keeps one: no room for an allocation.
     goes_on_without(
         "turn-full",
         &[
@@ -211,6 +220,120 @@ fn an_allocation_that_is_refused_costs_a_line() {
 fn a_certificate_that_is_not_believed_costs_a_line() {
     goes_on_without("turn-certificate", &[], "certificate", |coturn| {
         coturn.uri("tls")
+    });
+}
+
+/// What the page says: its pitch, in hertz, and its level, in dBov.
+const PAGE: (f64, f64) = (500.0, -15.0);
+
+/// A browser calls `callbot echo` and hears itself; either side, or both, are reached by relay alone.
+fn browser(name: &str, page: &'static str, bot: &'static str) {
+    Lab::run(
+        name,
+        &[Peer::Callbot, Peer::Coturn, Peer::Browser],
+        move |lab| {
+            let (mut coturn, ca) = coturn(lab, &[])?;
+            let uri = coturn.uri(bot);
+            let at = SocketAddr::from(([127, 0, 0, 1], lab.port()?));
+            let listen = format!("ws://{at}");
+            let mut arguments = vec!["echo", "--listen", &listen];
+            if !bot.is_empty() {
+                arguments.extend(["--ice-server", &uri, "--ice-relay-only", "--ca", &ca]);
+            }
+            let mut callbot = Callbot::serve(lab, "callbot", &arguments)?;
+            let mut options =
+                Browser::with(Library::JsSip, &listen, "alice", "127.0.0.1").hums(PAGE.0, PAGE.1);
+            if !page.is_empty() {
+                let url = format!("turn:{}?transport={page}", coturn.address());
+                let server = json!({ "urls": url, "username": USER, "credential": PASSWORD });
+                options = options.ice(json!([server]), true);
+            }
+            let mut browser = options.start(lab)?;
+            browser.wait_event("connected", seconds(5))?;
+            browser.call(&format!("sip:bot@{at}"))?;
+            browser.wait_event("established", seconds(15))?;
+            let pitch = browser.wait_pitch(PAGE.0, seconds(15))?;
+            lab.say(format!("the page hears {pitch} Hz"));
+            std::thread::sleep(seconds(2));
+            let statistics = browser.statistics()?;
+            lab.say(format!("{statistics:?}"));
+            browser.hang_up()?;
+            let call = callbot.wait_call(seconds(5))?;
+            lab.say(&call.0);
+            ensure!(call.result() == "ok", "the call failed: {}", call.0);
+            let relays = [page, bot].iter().filter(|t| !t.is_empty()).count();
+            coturn.wait_log("CHANNEL_BIND processed, success", relays, seconds(3))?;
+            browser.quit()
+        },
+    );
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn a_browser_by_relay_hears_its_echo() {
+    browser("turn-browser-udp", "udp", "");
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn a_browser_hears_its_echo_from_a_bot_by_relay() {
+    browser("turn-browser-bot", "", "tls");
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn a_browser_and_a_bot_both_by_relay() {
+    browser("turn-browser-both", "tcp", "udp");
+}
+
+/// callbot, reached by relay alone, calls a browser that registered with Kamailio; the page hears it.
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn a_bot_by_relay_calls_a_browser() {
+    let peers = [
+        Peer::Callbot,
+        Peer::Coturn,
+        Peer::Browser,
+        Peer::KamailioSecure,
+    ];
+    Lab::run("turn-calls-browser", &peers, |lab| {
+        let (coturn, _) = coturn(lab, &[])?;
+        let authority = Authority::new("an authority for proxies")?;
+        let files = authority.server(lab.folder(), "proxy", &["127.0.0.1"], Validity::Current)?;
+        let kamailio = Kamailio::start_secure(lab, Digest::Md5, &files, &[])?;
+        let server = format!("wss://{}", kamailio.address_of("wss"));
+        let mut browser = Browser::with(Library::JsSip, &server, "alice", "127.0.0.1")
+            .registers("pw-alice")
+            .hums(PAGE.0, PAGE.1)
+            .start(lab)?;
+        browser.wait_event("registered", seconds(10))?;
+        kamailio.wait_registered("alice", true, seconds(5))?;
+        let callee = format!("sip:alice@{}", kamailio.address());
+        let play = sound(lab, "high.wav", CALLER)?;
+        let (tape, uri) = (lab.text("bot.wav"), coturn.uri("udp"));
+        let own = format!("udp://127.0.0.1:{}", lab.port()?);
+        let mut arguments = vec!["dial", &callee, "--listen", &own, "--play", &play, "--loop"];
+        arguments.extend(["--record", &tape, "--stereo", "--duration", "7"]);
+        arguments.extend(["--ice-server", &uri, "--ice-relay-only"]);
+        let mut callbot = Callbot::start(lab, "callbot", &arguments, &[])?;
+        browser.wait_event("established", seconds(10))?;
+        browser.wait_pitch(CALLER.0, seconds(6))?;
+        let call = callbot.wait_call(seconds(15))?;
+        lab.say(&call.0);
+        ensure!(call.result() == "ok", "the call failed: {}", call.0);
+        let tone = Sound::read(&lab.path("bot.wav"))?
+            .channel(0)
+            .find_tone(PAGE.0)?;
+        lab.say(format!("the bot heard: {tone}"));
+        ensure!(
+            (tone.frequency / PAGE.0 - 1.0).abs() < 0.01 && (tone.level - PAGE.1).abs() < 1.5,
+            "the page said {PAGE:?}, but recorded was {tone}"
+        );
+        ensure!(
+            coturn.count("CHANNEL_BIND processed, success") > 0,
+            "the relay was not used"
+        );
+        browser.quit()
     });
 }
 

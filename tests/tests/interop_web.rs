@@ -10,11 +10,10 @@ fn plays(name: &'static str, scheme: &'static str) {
         let url = format!("{scheme}://127.0.0.1:{}", lab.port()?);
         let arguments = ["web", "--listen", &url, "--out", &lab.text("messages")];
         let mut callbot = Callbot::serve(lab, "callbot", &arguments)?;
-        let said = callbot.process().stderr();
-        ensure!(
-            said.contains(&format!("open {url}/ in a browser")),
-            "the page's address is not told: {said}"
-        );
+        let told = format!("open {url}/ in a browser");
+        callbot
+            .process()
+            .wait_until("page's address", seconds(5), |_, said| said.contains(&told))?;
         let node = callbot_tests::lab::find("node").context("node is not installed")?;
         let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/web.mjs");
         let options = serde_json::json!({
@@ -53,4 +52,22 @@ fn the_page_calls_over_http() {
 #[ignore = "tier 4: cargo xtask interop"]
 fn the_page_calls_over_https() {
     plays("web-https", "https");
+}
+
+/// What no bot of ours does to the page's user agent, but other servers may: forks, glare, a late answer.
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn the_pages_user_agent_keeps_to_the_rules() {
+    Lab::run("web-sip", &[Peer::Browser], |lab| {
+        let node = callbot_tests::lab::find("node").context("node is not installed")?;
+        let tests = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let arguments = [
+            tests.join("browser/sip.mjs"),
+            tests.join("../bots/src/command/web/page/sip.js"),
+        ];
+        let mut script = Process::start(lab, "script", &node, &arguments, &[])?;
+        let status = script.wait(seconds(20))?;
+        ensure!(status.success(), "{}", script.last_words());
+        Ok(())
+    });
 }

@@ -133,6 +133,10 @@ impl HttpPages for Site {
     fn page(&self, path: &str) -> Option<Page> {
         (path == "/").then(|| Page::new("text/html", "<h1>here</h1>").header("X-Mine", "yes"))
     }
+
+    fn admits(&self, origin: Option<&str>, host: Option<&str>) -> bool {
+        host == Some("x") && origin != Some("https://elsewhere.example")
+    }
 }
 
 #[tokio::test]
@@ -210,6 +214,14 @@ async fn an_upgrade_that_is_no_good_is_refused_with_the_right_status() {
             .0
             .contains(" 405 ")
     );
+    for (origin, status) in [("https://elsewhere.example", "403"), ("http://x", "101")] {
+        let mut upgrade = TcpStream::connect(at).await.unwrap();
+        let request = format!("{UPGRADE}Origin: {origin}\r\nSec-WebSocket-Protocol: sip\r\n\r\n");
+        upgrade.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        upgrade.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, format!("HTTP/1.1 {status}").as_bytes(), "{origin}");
+    }
     let mut raw = Raw::open(at).await;
     raw.is_served(2, |text| Raw::frame(0x81, text)).await;
 }

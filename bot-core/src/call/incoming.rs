@@ -146,6 +146,7 @@ impl Answer {
         let body = open(&shared).await?;
         shared.lock().answered_at = Some(Instant::now());
         shared.act(Act::Accept { body })?;
+        shared.retry_early_media();
         shared.advance(Phase::Answered);
         let mut phase = shared.phase();
         let reached = phase

@@ -83,6 +83,8 @@ pub(crate) struct State {
     pub(crate) all_digits: String,
     /// The call is in a bridge.
     pub(crate) bridged: bool,
+    /// Keys or a path did not come about while the call rang.
+    early_media_failed: bool,
     hanging_up: bool,
 }
 
@@ -127,6 +129,7 @@ impl Shared {
                 recordings: Vec::new(),
                 all_digits: String::new(),
                 bridged: false,
+                early_media_failed: false,
                 hanging_up: false,
             }),
             changed: Notify::new(),
@@ -461,6 +464,7 @@ impl Shared {
                     )));
                     return Some(Act::Hangup);
                 }
+                self.retry_early_media();
                 self.advance(Phase::Established);
                 self.emit(CallEvent::Answered);
                 None
@@ -470,6 +474,7 @@ impl Shared {
                     tracing::warn!(call_id = self.info.call_id(), %why, "the ACK's answer cannot be used");
                     return Some(Act::Hangup);
                 }
+                self.retry_early_media();
                 self.advance(Phase::Established);
                 self.emit(CallEvent::Answered);
                 None
@@ -639,8 +644,25 @@ impl Shared {
 
     // ---- what media says -------------------------------------------------
 
+    /// Tries again, now that the call is answered, what failed while it rang.
+    pub(crate) fn retry_early_media(&self) {
+        let mut state = self.lock();
+        if std::mem::take(&mut state.early_media_failed)
+            && let (Some(negotiation), Some(media)) = (&state.negotiation, &state.media)
+            && let Some(current) = negotiation.current()
+        {
+            let _ = media.apply(current.clone());
+        }
+    }
+
     /// Without keys, or without a path, a call is of no use to anyone.
     fn on_media_failed(&self, text: String) {
+        if matches!(*self.phase.borrow(), Phase::Trying | Phase::Ringing(_)) {
+            // Many peers begin with media when the call is answered, whatever was said while it rang.
+            tracing::info!(call_id = self.info.call_id(), "{text}: no early media");
+            self.lock().early_media_failed = true;
+            return;
+        }
         tracing::warn!(call_id = self.info.call_id(), "{text}: hanging up");
         self.advance(Phase::Ended(HangupCause::new(
             Cause::MediaFailed,

@@ -54,7 +54,8 @@ impl SipMessage {
         self.remote
     }
 
-    /// The message as text, with the credentials taken out.
+    /// The message as text, with credentials, SDES keys and ICE passwords taken
+    /// out.
     pub fn text(&self) -> String {
         let text = String::from_utf8_lossy(&self.bytes);
         text.split_inclusive('\n')
@@ -64,6 +65,11 @@ impl SipMessage {
                     || name.eq_ignore_ascii_case("proxy-authorization")
                 {
                     format!("{name}: (left out)\r\n")
+                } else if let Some(name) = ["a=crypto", "a=ice-pwd"]
+                    .into_iter()
+                    .find(|secret| name.eq_ignore_ascii_case(secret))
+                {
+                    format!("{name}:(left out)\r\n")
                 } else {
                     line.to_owned()
                 }

@@ -105,7 +105,8 @@ impl RtpLeg {
         Self {
             cname,
             ssrc: random() as u32,
-            sequence: random() as u16,
+            // Far from the wrap: who misses the packets before it would count one turn too few for good (RFC 3711 section 3.3.1).
+            sequence: random() as u16 & 0x7fff,
             timestamp: random() as u32,
             clock_rate,
             anchor: None,

@@ -59,7 +59,8 @@ pub(crate) async fn gather(
     base: SocketAddr,
     bind: IpAddr,
 ) -> Gathered {
-    let deadline = Instant::now() + options.limit;
+    let begin = Instant::now();
+    let deadline = begin + options.limit;
     let relays: Vec<_> = options
         .servers
         .iter()
@@ -120,6 +121,12 @@ pub(crate) async fn gather(
             Err(why) => gathered.fail(server, &why),
         }
     }
+    tracing::debug!(
+        ms = begin.elapsed().as_millis() as u64,
+        candidates = gathered.candidates.len(),
+        failures = gathered.failures.len(),
+        "STUN and TURN servers were asked"
+    );
     // Where none is left, the call's own error says all of this.
     if !(options.relay_only && gathered.relays.is_empty()) {
         for (server, why) in &gathered.failures {
@@ -248,5 +255,110 @@ async fn ask(bindings: &mut [Binding], socket: &mut MediaSocket, deadline: Insta
                 .any(|binding| binding.receive(received.source, datagram));
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use callbot_media::leg::ice::CandidateKind;
+    use stun_proto::types::attribute::XorMappedAddress;
+    use stun_proto::types::message::{Message, MessageWriteVec};
+    use stun_proto::types::prelude::{MessageWrite, MessageWriteExt};
+    use tokio::net::UdpSocket;
+
+    use super::*;
+    use crate::driver::ports::RtpPorts;
+    use crate::driver::tls::{Tls, Trust};
+
+    const OUTSIDE: &str = "203.0.113.7:40000";
+
+    /// A server behind a NAT's back: it sees another address than the one that asks.
+    async fn stun_server(loses: usize) -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut buffer = [0; 2048];
+            for n in 0.. {
+                let (length, source) = socket.recv_from(&mut buffer).await.unwrap();
+                let Ok(request) = Message::from_bytes(&buffer[..length]) else {
+                    continue;
+                };
+                let mut answer = Message::builder_success(&request, MessageWriteVec::new());
+                let seen = OUTSIDE.parse().unwrap();
+                let mapped = XorMappedAddress::new(seen, request.transaction_id());
+                answer.add_attribute(&mapped).unwrap();
+                if n >= loses {
+                    // What is no answer, and comes before it, does no harm.
+                    socket.send_to(b"\x80\x00noise", source).await.unwrap();
+                    socket.send_to(&answer.finish(), source).await.unwrap();
+                }
+            }
+        });
+        address
+    }
+
+    fn means() -> Means {
+        let (inbound, _) = tokio::sync::mpsc::channel(1);
+        let tls = Tls::new(None, &Trust::default()).unwrap();
+        Means {
+            links: Arc::new(Links::new(inbound, tls, "/".to_owned(), None)),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    async fn gathered(servers: &[String], relay_only: bool, limit: Duration) -> (Gathered, u16) {
+        let options = IceOptions {
+            servers: servers.iter().map(|uri| uri.parse().unwrap()).collect(),
+            relay_only,
+            limit,
+        };
+        let bind = IpAddr::from([127, 0, 0, 1]);
+        let (mut socket, port) = RtpPorts::new(42_000..=42_400, None).take(bind).unwrap();
+        let base = SocketAddr::new(bind, port);
+        let gathered = gather(&options, &means(), &mut socket, base, bind).await;
+        (gathered, port)
+    }
+
+    #[tokio::test]
+    async fn what_a_server_sees_is_told_though_requests_get_lost_and_others_fail() {
+        let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let silent = silent.local_addr().unwrap();
+        let servers = [
+            format!("stun:{}", stun_server(1).await),
+            format!("stun:{}", stun_server(0).await),
+            format!("stun:{silent}"),
+            "stun:nowhere.invalid".to_owned(),
+        ];
+        let begin = Instant::now();
+        let (gathered, port) = gathered(&servers, false, Duration::from_millis(700)).await;
+        assert!(
+            begin.elapsed() < Duration::from_secs(3),
+            "{:?}",
+            begin.elapsed()
+        );
+        let [candidate] = &gathered.candidates[..] else {
+            panic!("{:?}", gathered.candidates);
+        };
+        assert_eq!(candidate.kind, CandidateKind::ServerReflexive);
+        assert_eq!(candidate.address(), Some(OUTSIDE.parse().unwrap()));
+        let base = SocketAddr::from(([127, 0, 0, 1], port));
+        assert_eq!(candidate.related, Some(base));
+        let complaint = gathered.complaint();
+        assert!(complaint.contains("no answer within 700 ms"), "{complaint}");
+        assert!(complaint.contains("nowhere.invalid"), "{complaint}");
+    }
+
+    #[tokio::test]
+    async fn who_tells_relays_alone_asks_no_stun_server() {
+        let servers = [
+            format!("stun:{}", stun_server(0).await),
+            format!("turn:u:secret@{}", stun_server(0).await),
+        ];
+        let (gathered, _) = gathered(&servers, true, Duration::from_millis(300)).await;
+        assert!(gathered.candidates.is_empty() && gathered.relays.is_empty());
+        let complaint = gathered.complaint();
+        // A Binding's answer is none to an Allocate request.
+        assert!(complaint.starts_with("turn:127.0.0.1"), "{complaint}");
+        assert!(!complaint.contains("secret"), "{complaint}");
     }
 }

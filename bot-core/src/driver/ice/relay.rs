@@ -136,6 +136,8 @@ impl Task {
                 State::Asking => {}
             }
             if self.outward.is_closed() && self.goodbye.is_none() {
+                // The session's last words may have come in between.
+                self.carry_out(time, &mut buffer);
                 self.leave(time);
                 continue;
             }
@@ -279,8 +281,8 @@ impl Connection {
                 ..
             } = stream;
             let waits = !queue.is_empty();
+            // In no order: a flood from the server must not keep what waits from leaving.
             tokio::select! {
-                biased;
                 read = reader.read(buffer) => {
                     return match read? {
                         0 => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -315,6 +317,8 @@ async fn connect(
         let bound = UdpSocket::bind(SocketAddr::new(local, 0)).await;
         let socket = bound.map_err(|error| explain(&error))?;
         reached(socket.connect(address).await)?;
+        // A new socket takes nothing by try_send until the reactor has seen it: the first request would be lost.
+        reached(socket.writable().await)?;
         let local = socket.local_addr().map_err(|error| explain(&error))?;
         let line = Line {
             local,

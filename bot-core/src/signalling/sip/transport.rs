@@ -81,7 +81,12 @@ impl Transport {
             .stream_source(protocol, listener, local, remote, flow);
         // One that we opened is known already, with the name that it proved.
         let known = self.connections.remove(&flow).map(|open| open.peer);
-        let peer = known.unwrap_or_else(|| Peer::new(protocol, remote, &PeerHost::Ip(remote.ip())));
+        let peer = known.unwrap_or(Peer {
+            protocol,
+            remote,
+            // Who connects to us proves nothing.
+            proved: None,
+        });
         self.by_peer.entry(peer.clone()).or_insert(flow);
         let open = Open {
             connection,

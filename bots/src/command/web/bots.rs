@@ -75,7 +75,7 @@ impl Offer {
                 "music",
                 "music",
                 "Player",
-                "Music, speech and tones, over and over",
+                "Music, speech and tones",
                 &[
                     ("1", "music"),
                     ("2", "speech"),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::replay::ReplayWindow;
 use super::transform::{Stream, Transform};
 use super::wire::{
     LAST_RTCP_INDEX, LAST_RTP_INDEX, RTCP_CLEAR, RtpHeader, estimate_index, rtcp_ssrc,
@@ -15,8 +16,8 @@ const SOURCES: usize = 256;
 #[derive(Debug, Clone, Copy)]
 struct Source {
     ssrc: u32,
-    /// The highest RTP index sent.
-    highest: Option<u64>,
+    /// The RTP indices sent: using one again would repeat its keystream.
+    sent: Option<ReplayWindow>,
     /// The next RTCP index.
     next_rtcp: u64,
 }
@@ -53,11 +54,12 @@ impl SrtpSender {
     /// [`Profile::rtp_overhead`] bytes to spare.
     ///
     /// # Errors
-    /// [`SrtpError::Malformed`] if it is no RTP packet, [`SrtpError::Exhausted`] if the key is used up; it must not be sent then.
+    /// [`SrtpError::Malformed`] if it is no RTP packet, [`SrtpError::Replayed`] if its sequence number was used already (or lies
+    /// too far back to tell), [`SrtpError::Exhausted`] if the key is used up; it must not be sent then.
     pub fn protect_rtp(&mut self, packet: &mut Vec<u8>) -> Result<(), SrtpError> {
         let header = RtpHeader::read(packet)?;
         let source = source(&mut self.sources, header.ssrc)?;
-        let index = match source.highest {
+        let index = match source.sent.map(|sent| sent.highest()) {
             None => header.sequence.into(),
             Some(highest) => {
                 let index = estimate_index(highest, header.sequence);
@@ -69,9 +71,15 @@ impl SrtpSender {
                 index
             }
         };
+        if source.sent.is_some_and(|sent| !sent.is_new(index)) {
+            return Err(SrtpError::Replayed);
+        }
         self.rtp
             .protect_rtp(packet, header.length, header.ssrc, index)?;
-        source.highest = Some(source.highest.map_or(index, |highest| highest.max(index)));
+        match &mut source.sent {
+            Some(sent) => sent.note(index),
+            sent => *sent = Some(ReplayWindow::starting_at(index)),
+        }
         Ok(())
     }
 
@@ -103,7 +111,7 @@ fn source(sources: &mut Vec<Source>, ssrc: u32) -> Result<&mut Source, SrtpError
         None => {
             sources.push(Source {
                 ssrc,
-                highest: None,
+                sent: None,
                 next_rtcp: 0,
             });
             sources.len() - 1

@@ -34,7 +34,7 @@ use self::lane::{Lane, Step};
 use self::path::{IcePath, PathEvent};
 use super::dtls::{Certificate, DtlsRole};
 use super::ice::IceState;
-use super::srtp::{Profile, SrtpError, SrtpReceiver, SrtpSender};
+use super::srtp::{MasterKey, Profile, SrtpError, SrtpReceiver, SrtpSender};
 use crate::rtp::packet::is_rtcp;
 use crate::sdp::{Keying, Negotiated, Security};
 
@@ -98,6 +98,8 @@ pub struct Transport {
     lanes: [Option<Lane>; 2],
     senders: [Option<SrtpSender>; 2],
     receivers: [Option<SrtpReceiver>; 2],
+    /// Senders of SDES keys that are out of use: a key that comes back goes on where it was. A call has one key a suite.
+    retired: Vec<(MasterKey, SrtpSender)>,
     ice: Option<IcePath>,
     events: VecDeque<TransportEvent>,
     failed: bool,
@@ -126,6 +128,7 @@ impl Transport {
             lanes: [None, None],
             senders: [None, None],
             receivers: [None, None],
+            retired: Vec::new(),
             ice: None,
             events: VecDeque::with_capacity(4),
             failed: false,
@@ -147,6 +150,13 @@ impl Transport {
         }
         if !same(&self.security, &negotiated.security) {
             self.rekey(&negotiated.security);
+        } else if self.failed && self.security.keying() != Some(Keying::Sdes) {
+            // What failed while the call rang may come about now that it is answered.
+            self.failed = false;
+            self.lanes = [None, None];
+            if let Some(path) = &mut self.ice {
+                path.search_again(now);
+            }
         }
         self.shape_lanes(now, negotiated);
         self.pump(now);
@@ -156,6 +166,11 @@ impl Transport {
     fn rekey(&mut self, security: &Security) {
         let before = std::mem::replace(&mut self.security, security.clone());
         self.failed = false;
+        if let Security::Sdes { local, .. } = &before
+            && let Some(sender) = self.senders[0].take()
+        {
+            self.retired.push((local.clone(), sender));
+        }
         self.figures.keying = security.keying();
         self.figures.profile = None;
         let Security::Sdes {
@@ -170,27 +185,22 @@ impl Transport {
             return;
         };
         self.lanes = [None, None];
-        // A key that stays keeps its place in the stream of packets: what was used of it must not be used again.
-        let stays = |ours: bool| match &before {
-            Security::Sdes {
-                profile: old,
-                local: old_local,
-                remote: old_remote,
-            } => {
-                old == profile
-                    && if ours {
-                        old_local == local
-                    } else {
-                        old_remote == remote
-                    }
-            }
-            _ => false,
-        };
+        // A key that stays, or comes back, keeps its place in the stream of packets: what was used of it must not be used again.
+        let stays = matches!(
+            &before,
+            Security::Sdes { profile: old, remote: old_remote, .. } if old == profile && old_remote == remote
+        );
         let made = (|| {
-            if !stays(true) {
-                self.senders = [Some(SrtpSender::new(*profile, local)?), None];
-            }
-            if !stays(false) {
+            let known = self
+                .retired
+                .iter()
+                .position(|(key, sender)| key == local && sender.profile() == *profile);
+            let sender = match known {
+                Some(at) => self.retired.swap_remove(at).1,
+                None => SrtpSender::new(*profile, local)?,
+            };
+            self.senders = [Some(sender), None];
+            if !stays {
                 self.receivers = [Some(SrtpReceiver::new(*profile, remote)?), None];
             }
             Ok::<_, SrtpError>(())

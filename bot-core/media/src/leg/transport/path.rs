@@ -51,6 +51,13 @@ impl IcePath {
         path
     }
 
+    /// Gives the search as long again.
+    pub(super) fn search_again(&mut self, now: Instant) {
+        if self.selected.is_none() {
+            self.deadline = Some(now + SEARCH);
+        }
+    }
+
     /// Takes in a newer exchange: a restart, or further candidates.
     pub(super) fn apply(&mut self, now: Instant, agreed: &NegotiatedIce) {
         if agreed.is_restart_of(&self.agreed) {
