@@ -348,12 +348,17 @@ fn restarts(library: Library) {
         );
         std::thread::sleep(seconds(6));
         browser.wait_pitch(SAYS.0, seconds(1))?;
-        check_statistics(lab, &mut browser)?;
+        // The page changes over to its new address at once; what it sends before a check came from there is refused.
+        let all = browser.statistics()?;
+        ensure!(
+            all[0]["lost"].as_f64().is_some_and(|lost| lost <= 10.0),
+            "more than 200 ms were lost: {all:?}"
+        );
         browser.hang_up()?;
         let call = callbot.wait_call(seconds(5))?;
         lab.say(&call.0);
         ensure!(
-            call.result() == "ok" && call.loss().is_some_and(|loss| loss < 0.5),
+            call.result() == "ok" && call.loss().is_some_and(|loss| loss < 3.0),
             "the call failed: {}",
             call.0
         );
