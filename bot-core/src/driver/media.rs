@@ -43,8 +43,8 @@ const RTCP_FRAMES: u64 = 5;
 /// The same where packets only pass: 400 ms, of the 5 s between two reports.
 const RTCP_FRAMES_PASSING: u64 = 20;
 /// Passing sessions of one thread beyond which their packets are looked for in
-/// every other slice only: 5 ms more on the way, and a fifth less of the
-/// processor for each packet, since the sweep finds twice as many at a time.
+/// every other slice only: 5 ms more on the way, and some
+/// 15% less of the processor for each packet, since the sweep finds twice as many at a time.
 const CROWD: usize = 100;
 /// Looks at a passing session's socket that are left out after a packet, alone
 /// and in a crowd: its next packet is four slices away.
