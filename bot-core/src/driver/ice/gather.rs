@@ -16,7 +16,7 @@ use super::relay::{self, Relay, find, now};
 use super::server::{IceServer, Way};
 use crate::driver::connection::Links;
 use crate::driver::route::Routes;
-use crate::driver::socket::{MediaSocket, ReceiveBuffer};
+use crate::driver::socket::{DatagramBuffers, MediaSocket};
 
 /// How often the leg's socket is looked at; its session, which would do so, does not run yet.
 const LOOK: Duration = Duration::from_millis(5);
@@ -239,7 +239,7 @@ fn source(bound: SocketAddr, server: SocketAddr) -> SocketAddr {
 
 /// Runs the transactions on the leg's socket until all are answered, or the deadline.
 async fn ask(bindings: &mut [Binding], socket: &mut MediaSocket, deadline: Instant) {
-    let mut buffer = ReceiveBuffer::new();
+    let mut buffer = DatagramBuffers::new();
     while bindings.iter().any(|binding| binding.outcome().is_none()) && Instant::now() < deadline {
         let time = now();
         for binding in bindings.iter_mut() {

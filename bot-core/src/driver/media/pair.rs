@@ -16,7 +16,7 @@ use callbot_media::Now;
 use callbot_media::session::bridge;
 use tokio::sync::mpsc;
 
-use super::{BURST, Channel, MediaHandle, Overloaded, ReceiveBuffer, Slot, Sweep, ToSweep};
+use super::{BURST, Channel, DatagramBuffers, MediaHandle, Overloaded, Slot, Sweep, ToSweep};
 
 /// What a sweep keeps of its bridges.
 #[derive(Default)]
@@ -143,7 +143,7 @@ impl Pairs {
     }
 
     /// Serves the pairs in one slice.
-    pub(super) fn serve(&mut self, phase: u64, rtcp: bool, now: Now, buffer: &mut ReceiveBuffer) {
+    pub(super) fn serve(&mut self, phase: u64, rtcp: bool, now: Now, buffer: &mut DatagramBuffers) {
         for pair in &mut self.list {
             pair.serve(phase, rtcp, now, buffer);
         }
@@ -250,7 +250,7 @@ impl Pair {
         b.flush();
     }
 
-    fn serve(&mut self, phase: u64, rtcp: bool, now: Now, buffer: &mut ReceiveBuffer) {
+    fn serve(&mut self, phase: u64, rtcp: bool, now: Now, buffer: &mut DatagramBuffers) {
         let due = self.a.phase == phase;
         let mut found = false;
         for slot in [&mut self.a, &mut self.b] {
