@@ -16,6 +16,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CloneFlags, unshare};
 
+use crate::wav::Sound;
+
 /// A program that a test cannot do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
@@ -258,6 +260,17 @@ impl Lab {
     pub fn say(&self, figure: impl std::fmt::Display) {
         eprintln!("    {}: {figure}", self.name);
     }
+}
+
+/// Checks that `sound` holds the tone that was sent (hertz, dBov, milliseconds), and says what it holds.
+///
+/// # Errors
+/// When there is no such tone, or another one.
+pub fn check(lab: &Lab, what: &str, sound: &Sound, sent: (f64, f64, u32)) -> Result<()> {
+    let tone = sound.find_tone(sent.0).with_context(|| what.to_owned())?;
+    lab.say(format!("{what}: {tone}"));
+    tone.check(sent.0, sent.1, f64::from(sent.2))
+        .with_context(|| what.to_owned())
 }
 
 fn is_free(port: u16) -> bool {

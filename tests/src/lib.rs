@@ -42,7 +42,7 @@ pub mod prelude {
     pub use crate::capture::Capture;
     pub use crate::coturn::Coturn;
     pub use crate::kamailio::{Digest, Kamailio};
-    pub use crate::lab::{Lab, Peer};
+    pub use crate::lab::{Lab, Peer, check};
     pub use crate::pki::{Authority, Validity};
     pub use crate::scenario::Scenario;
     pub use crate::sipp::{Sipp, Transport};

@@ -38,13 +38,6 @@ fn recorded(file: &Path) -> Result<Sound> {
     Sound::read(file)
 }
 
-fn check(lab: &Lab, what: &str, sound: &Sound, sent: (f64, f64, u32)) -> Result<()> {
-    let tone = sound.find_tone(sent.0).with_context(|| what.to_owned())?;
-    lab.say(format!("{what}: {tone}"));
-    tone.check(sent.0, sent.1, f64::from(sent.2))
-        .with_context(|| what.to_owned())
-}
-
 fn calls_record(name: &str, transport: Transport, codec: &'static str) {
     Lab::run(name, &[Peer::Callbot, Peer::Baresip], move |lab| {
         let file = lab.path("message.wav");

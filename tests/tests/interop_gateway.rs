@@ -15,13 +15,6 @@ fn sound(lab: &Lab, name: &str, tone: (f64, f64, u32)) -> Result<Source> {
     Ok(Source::File(file))
 }
 
-fn check(lab: &Lab, what: &str, heard: &Sound, sent: (f64, f64, u32)) -> Result<()> {
-    let tone = heard.find_tone(sent.0).with_context(|| what.to_owned())?;
-    lab.say(format!("{what}: {tone}"));
-    tone.check(sent.0, sent.1, f64::from(sent.2))
-        .with_context(|| what.to_owned())
-}
-
 /// baresip calls baresip through the gateway; each hears the other's tone and keys.
 fn baresip_to_baresip(name: &str, codecs: [&'static str; 2], transport: Transport) {
     Lab::run(name, &[Peer::Callbot, Peer::Baresip], move |lab| {

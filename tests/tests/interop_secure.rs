@@ -29,13 +29,6 @@ fn callbot_sound(lab: &Lab) -> Result<String> {
     Ok(lab.text("callbot.wav"))
 }
 
-fn check(lab: &Lab, what: &str, sound: &Sound, sent: (f64, f64, u32)) -> Result<()> {
-    let tone = sound.find_tone(sent.0).with_context(|| what.to_owned())?;
-    lab.say(format!("{what}: {tone}"));
-    tone.check(sent.0, sent.1, f64::from(sent.2))
-        .with_context(|| what.to_owned())
-}
-
 fn recorded(lab: &Lab) -> Result<Sound> {
     let file = lab.path("call.wav");
     callbot_tests::process::wait_for("recording of callbot", seconds(5), || {
