@@ -33,6 +33,7 @@
 //! ```
 
 mod account;
+mod auth;
 mod bot;
 mod call;
 pub mod driver;
@@ -46,8 +47,9 @@ mod sound;
 mod template;
 pub mod trace;
 
-pub use account::{Account, RegistrationStatus};
+pub use account::{Account, Binding, Registration, RegistrationStatus};
 pub use async_trait::async_trait;
+pub use auth::DigestAlgorithm;
 pub use bot::Bot;
 pub use call::{
     Answer, AudioIn, AudioOut, Bridge, BridgeEnd, BridgeSide, Bridgeable, Call, CallEvent,

@@ -90,6 +90,7 @@ pub struct Request {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Bytes,
     pub(crate) source: SocketAddr,
+    pub(crate) account: Option<String>,
 }
 
 impl Request {
@@ -114,6 +115,11 @@ impl Request {
     /// The body, as it came.
     pub fn body(&self) -> &[u8] {
         &self.body
+    }
+
+    /// The account that it is for, by its address of record; `None` when no registration of this endpoint brought it.
+    pub fn account(&self) -> Option<&str> {
+        self.account.as_deref()
     }
 
     /// Where it came from.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Endpoint, EndpointShared};
-use crate::account::{Account, RegistrationStatus};
+use crate::account::Account;
 use crate::call::negotiate::MediaOptions;
 use crate::driver::certificate::Identity;
 use crate::driver::clock::Clock;
@@ -29,7 +29,7 @@ use crate::driver::memory::{self, MemoryHost};
 use crate::driver::ports::RtpPorts;
 use crate::driver::tls::{self, Tls, Trust};
 use crate::error::StartError;
-use crate::signalling::sip::{self, Locator, Parts, Settings, Wanted};
+use crate::signalling::sip::{self, Accounts, Locator, Parts, Settings, Wanted};
 use crate::sound::SoundCache;
 use crate::trace::{Ladder, MessageObserver, SipMessage};
 
@@ -59,6 +59,7 @@ pub struct EndpointBuilder {
     ice_servers: Vec<IceServer>,
     ice_relay_only: bool,
     accounts: Vec<Account>,
+    register_rate: u32,
     max_calls: usize,
     media_threads: usize,
     rtp_timeout: Duration,
@@ -88,6 +89,7 @@ impl Default for EndpointBuilder {
             ice_servers: Vec::new(),
             ice_relay_only: false,
             accounts: Vec::new(),
+            register_rate: 40,
             max_calls: 5_000,
             media_threads: std::thread::available_parallelism().map_or(1, usize::from),
             rtp_timeout: Duration::from_secs(10),
@@ -225,9 +227,18 @@ impl EndpointBuilder {
         self
     }
 
-    /// Registers this account while the endpoint runs.
+    /// Registers this account while the endpoint runs; may be given more than once. See also
+    /// [`Endpoint::add_account`](super::Endpoint::add_account).
     pub fn account(mut self, account: Account) -> Self {
         self.accounts.push(account);
+        self
+    }
+
+    /// How many REGISTERs of all accounts leave in a second at most, 40 by default, and a fifth of that more at once:
+    /// when many accounts lose their connection together, they come back one after the other. It must be more than
+    /// the accounts divided by how long their registrations last in seconds.
+    pub fn registrations_per_second(mut self, rate: u32) -> Self {
+        self.register_rate = rate.max(1);
         self
     }
 
@@ -303,11 +314,14 @@ impl EndpointBuilder {
                 last: *self.rtp_ports.end(),
             });
         }
-        for account in &self.accounts {
-            sip::check_account(account).map_err(|error| StartError::Account {
-                account: account.aor.clone(),
+        let accounts = Accounts::default();
+        let mut entries = Vec::with_capacity(self.accounts.len());
+        for account in self.accounts.clone() {
+            let aor = account.aor.clone();
+            entries.push(accounts.add(account).map_err(|error| StartError::Account {
+                account: aor,
                 why: error.to_string(),
-            })?;
+            })?);
         }
         if let Some(server) = self
             .ice_servers
@@ -362,14 +376,6 @@ impl EndpointBuilder {
         let (commands_in, commands_out) = mpsc::channel(sip::COMMANDS);
         let (arrivals_in, arrivals_out) = mpsc::channel(ARRIVALS);
         let locator = Locator::new(listeners.into(), self.advertise);
-        let (statuses, registrations): (Vec<_>, Vec<_>) = self
-            .accounts
-            .iter()
-            .map(|account| {
-                let (status, seen) = watch::channel(RegistrationStatus::Registering);
-                (status, (account.aor.clone(), seen))
-            })
-            .unzip();
         let observer = observer(self.observer, self.ladder);
         let shared = Arc::new(EndpointShared {
             commands: commands_in,
@@ -394,8 +400,7 @@ impl EndpointBuilder {
             clock,
             sounds: SoundCache::new(),
             rtp_timeout: self.rtp_timeout,
-            accounts: self.accounts.clone(),
-            registrations,
+            accounts,
             active: watch::Sender::new(0),
             bots: TaskTracker::new(),
             background: TaskTracker::new(),
@@ -412,6 +417,7 @@ impl EndpointBuilder {
         let settings = Settings {
             user_agent: self.user_agent,
             max_calls: self.max_calls,
+            register_rate: self.register_rate,
             seed: self.seed,
         };
         sip::spawn(
@@ -425,8 +431,8 @@ impl EndpointBuilder {
                 observer,
             },
         );
-        for (account, status) in self.accounts.into_iter().zip(statuses) {
-            tokio::spawn(sip::register(shared.clone(), account, status));
+        for entry in entries {
+            tokio::spawn(sip::register(shared.clone(), entry));
         }
         Ok(Endpoint::new(shared))
     }

@@ -106,6 +106,7 @@ pub struct CallInfo {
     pub(crate) transport: &'static str,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) media: MediaAddress,
+    pub(crate) account: Option<String>,
 }
 
 /// Where this side's RTP lives for one call.
@@ -125,6 +126,12 @@ impl CallInfo {
     /// The Call-ID (RFC 3261 8.1.1.4).
     pub fn call_id(&self) -> &str {
         &self.call_id
+    }
+
+    /// The account that is called, or that calls: its address of record as it was given to the endpoint. `None` for
+    /// calls that no registration of this endpoint brought, or that go out without an account.
+    pub fn account(&self) -> Option<&str> {
+        self.account.as_deref()
     }
 
     /// The caller's URI, from the From header.

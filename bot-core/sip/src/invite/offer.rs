@@ -71,13 +71,16 @@ impl Session {
         let call_id = invite.call_id.clone().unwrap_or_else(|| core.ids.call_id());
         let uri = invite.uri.without_headers();
         let to = invite.to.clone().unwrap_or_else(|| format!("<{uri}>"));
-        let contact = contact_value(
-            core,
-            invite.contact_user.as_deref(),
-            invite.target.advertised,
-            invite.target.protocol,
-            uri.is_sips(),
-        );
+        let contact = match &invite.contact {
+            Some(contact) => Bytes::from(format!("<{contact}>")),
+            None => contact_value(
+                core,
+                invite.contact_user.as_deref(),
+                invite.target.advertised,
+                invite.target.protocol,
+                uri.is_sips(),
+            ),
+        };
         let outgoing = Outgoing {
             local: with_tag(invite.from.as_bytes(), &local_tag),
             local_tag,
@@ -153,6 +156,7 @@ impl Session {
         if status.is_provisional() {
             self.receive_provisional(core, now, handle, response, source);
         } else if status.is_success() {
+            self.auth.answered(&response.headers);
             self.receive_success(core, now, handle, response, source);
         } else {
             self.receive_refusal(core, now, handle, response);

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::{InviteId, RegistrationId, ReinviteId, RequestId, ServerRequestId, Source, Transmit};
 use crate::headers::Header;
 use crate::message::{Request, Response};
+use crate::registration::{Binding, Bound};
 
 /// What [`UserAgent::poll_output`](super::UserAgent::poll_output) gives next.
 #[derive(Clone, Debug)]
@@ -160,6 +161,13 @@ pub enum Event {
         /// The new state.
         state: RegistrationState,
     },
+    /// All bindings of an address of record, as `fetch_bindings` asked.
+    Bindings {
+        /// Which registration.
+        id: RegistrationId,
+        /// The bindings, or why they are not known.
+        result: Result<Vec<Bound>, String>,
+    },
 }
 
 /// Why a request of ours did not succeed.
@@ -212,8 +220,8 @@ pub enum RegistrationState {
     Registering,
     /// The registrar knows us; the refresh goes out by itself before this ends.
     Registered {
-        /// The lifetime that the registrar gave.
-        expires: Duration,
+        /// What the registrar knows of us; said anew with each refresh.
+        binding: Arc<Binding>,
     },
     /// It failed and is tried again by itself.
     Failed {

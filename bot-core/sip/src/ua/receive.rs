@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{
-    ClientUse, Event, FailedTransport, Failure, InviteId, Registered, RegistrationId,
-    ServerRequestId, ServerUse, Source, UserAgent,
+    ClientUse, Event, FailedTransport, Failure, InviteId, RegistrationId, ServerRequestId,
+    ServerUse, Source, UserAgent,
 };
 use crate::headers::HeaderName;
 use crate::invite::{Session, acknowledge_stray};
 use crate::message::{Method, Request, Response, StatusCode};
-use crate::timers::TimerId;
 use crate::transaction::{Handle, Key};
 use crate::uri::Scheme;
 use crate::wire::ParseError;
@@ -230,6 +229,9 @@ impl UserAgent {
             .start_server(now, source, request, key, merged, usage);
         match Session::incoming(&mut self.core, now, id, handle, request, source) {
             Ok(mut session) => {
+                if let Some(contact) = self.contact_for(request, source) {
+                    session.set_contact(&contact);
+                }
                 self.core.rearm_server(now, handle);
                 session.arm(&mut self.core);
                 self.invites.insert(id, session);
@@ -308,7 +310,7 @@ impl UserAgent {
             ClientUse::Detached(_) => {}
             ClientUse::Request(id) => self.receive_single_response(now, id, handle, response),
             ClientUse::Register(id) => {
-                self.with_registration(id, |registered, core| {
+                self.with_registration(now, id, |registered, core| {
                     registered.receive(core, now, handle, &response, source);
                 });
             }
@@ -341,7 +343,9 @@ impl UserAgent {
                 .map(|(id, _)| *id)
                 .collect();
             for id in lost {
-                self.with_registration(id, |registered, core| registered.flow_lost(core, now));
+                self.with_registration(now, id, |registered, core| {
+                    registered.flow_lost(core, now, &why);
+                });
             }
         }
     }
@@ -367,47 +371,11 @@ impl UserAgent {
             ClientUse::Detached(_) => {}
             ClientUse::Request(id) => self.single_finished(id, Err(failure)),
             ClientUse::Register(id) => {
-                self.with_registration(id, |registered, core| {
-                    registered.failed(core, now, handle, &failure.to_string(), None);
+                self.with_registration(now, id, |registered, core| {
+                    registered.failed(core, now, handle, &failure);
                 });
             }
         }
         self.core.remove_client(handle);
-    }
-
-    fn with_registration(
-        &mut self,
-        id: RegistrationId,
-        run: impl FnOnce(&mut Registered, &mut super::Core),
-    ) {
-        if let Some(registered) = self.registrations.get_mut(&id) {
-            run(registered, &mut self.core);
-        }
-        self.settle_registration(id);
-    }
-
-    /// Arms a registration's timer, or drops it if it is over.
-    pub(super) fn settle_registration(&mut self, id: RegistrationId) {
-        let Some(registered) = self.registrations.get_mut(&id) else {
-            return;
-        };
-        if registered.is_over() {
-            self.registrations.remove(&id);
-        } else {
-            registered.arm(&mut self.core);
-        }
-    }
-
-    pub(super) fn registration_timeout(
-        &mut self,
-        now: Instant,
-        id: RegistrationId,
-        timer: TimerId,
-    ) {
-        self.with_registration(id, |registered, core| {
-            if registered.armed_mut().take(timer) {
-                registered.handle_timeout(core, now);
-            }
-        });
     }
 }

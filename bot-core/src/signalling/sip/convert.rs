@@ -13,7 +13,12 @@ use crate::signalling::{CallInfo, MediaAddress, PeerInfo};
 pub(crate) const SDP: &str = "application/sdp";
 
 /// What an INVITE says of a call.
-pub(crate) fn call_info(request: &Request, source: &Source, media: MediaAddress) -> CallInfo {
+pub(crate) fn call_info(
+    request: &Request,
+    source: &Source,
+    media: MediaAddress,
+    account: Option<String>,
+) -> CallInfo {
     let headers = &request.headers;
     let from = headers.from().ok();
     CallInfo {
@@ -26,6 +31,7 @@ pub(crate) fn call_info(request: &Request, source: &Source, media: MediaAddress)
         transport: source.protocol.via_name(),
         headers: pairs(headers),
         media,
+        account,
     }
 }
 

@@ -66,12 +66,12 @@ impl Locator {
 
     /// Finds the way to `uri`, or to `proxy` when one is set. Cancel safe.
     pub(crate) async fn locate(&self, uri: Uri, proxy: Option<&Uri>) -> Result<Located> {
-        let hop = proxy.unwrap_or(&uri);
+        let hop = proxy.unwrap_or(&uri).clone();
         let fail = |why: String| Error::Uri {
             uri: hop.as_str().to_owned(),
             why,
         };
-        let protocol = self.protocol_of(hop).map_err(&fail)?;
+        let protocol = self.protocol_of(&hop).map_err(&fail)?;
         let port = hop.port().unwrap_or_else(|| protocol.default_port());
         if port == 0 {
             return Err(fail("port 0 cannot be called".to_owned()));
@@ -79,12 +79,27 @@ impl Locator {
         let remote = resolve(hop.host(), port)
             .await
             .map_err(|error| fail(error.to_string()))?;
+        let host = PeerHost::from(hop.host());
+        self.at(uri, protocol, host, remote).map_err(fail)
+    }
+
+    /// The way to `uri` by a peer whose address is known.
+    ///
+    /// # Errors
+    /// When no listener fits, in words.
+    pub(crate) fn at(
+        &self,
+        uri: Uri,
+        protocol: Protocol,
+        host: PeerHost,
+        remote: SocketAddr,
+    ) -> std::result::Result<Located, String> {
         let listener = self.listener_for(protocol, remote);
         if listener.is_none() && protocol == Protocol::Udp {
-            return Err(fail(format!(
+            return Err(format!(
                 "no listener of this endpoint speaks {protocol} over {}",
                 family(remote.ip())
-            )));
+            ));
         }
         let wildcard = match remote {
             SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -94,7 +109,7 @@ impl Locator {
         let ip = self.advertised_ip(bind, remote.ip());
         let port = listener.map_or(0, |listener| listener.local.port());
         let target = Target {
-            host: PeerHost::from(hop.host()),
+            host,
             local: listener.map(|listener| listener.local),
             ..Target::direct(protocol, remote, SocketAddr::new(ip, port))
         };

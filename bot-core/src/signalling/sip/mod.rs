@@ -5,7 +5,9 @@
 //! through the bounded queues of that task; events go straight to the calls
 //! they belong to.
 
+mod accounts;
 mod convert;
+mod digest;
 mod listen;
 mod locate;
 mod place;
@@ -17,19 +19,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use callbot_sip::ua::{FlowId, Invite, InviteId, Protocol, Registration};
-use tokio::sync::{mpsc, oneshot, watch};
+use callbot_sip::ua::{FlowId, Invite, InviteId, Protocol};
+use tokio::sync::{mpsc, oneshot};
 
 use super::Act;
-use crate::account::RegistrationStatus;
 use crate::call::Shared;
 use crate::driver::connection::Connection;
 use crate::error::{Error, Result};
 use crate::service::{Reply, Request};
 
+pub(crate) use accounts::{AccountCommand, Accounts, remove as remove_account};
 pub(crate) use listen::{Listener, Wanted, bind};
 pub(crate) use locate::Locator;
-pub(crate) use place::{check_account, leads_here, options, place, register};
+pub(crate) use place::{leads_here, options, place, register};
 pub(crate) use requests::PendingRequest;
 pub(crate) use task::{Parts, Settings, spawn};
 
@@ -73,10 +75,7 @@ pub(crate) enum ToSip {
         call: Arc<Shared>,
         reply: oneshot::Sender<Result<()>>,
     },
-    Register {
-        registration: Box<Registration>,
-        status: watch::Sender<RegistrationStatus>,
-    },
+    Account(AccountCommand),
     Request {
         request: Box<callbot_sip::ua::OutOfDialog>,
         reply: oneshot::Sender<Result<Reply>>,

@@ -39,13 +39,18 @@ impl Drop for PendingRequest {
 }
 
 /// A request as a service sees it.
-pub(crate) fn request(request: &callbot_sip::Request, source: std::net::SocketAddr) -> Request {
+pub(crate) fn request(
+    request: &callbot_sip::Request,
+    source: std::net::SocketAddr,
+    account: Option<String>,
+) -> Request {
     Request {
         method: request.method.as_str().to_owned(),
         uri: request.uri.as_str().to_owned(),
         headers: convert::pairs(&request.headers),
         body: request.body.clone(),
         source,
+        account,
     }
 }
 

@@ -8,16 +8,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use callbot_sip::ids::Ids;
 use callbot_sip::ua::{
-    Config, EndCause, Event, FailedTransport, InviteId, Output, Protocol, RegistrationId,
-    RegistrationState, RequestId, Source, Transmit, UserAgent,
+    Config, EndCause, Event, FailedTransport, InviteId, Output, Protocol, RequestId, Source,
+    Transmit, UserAgent,
 };
 use callbot_sip::{HeaderName, Method};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
+use super::accounts::Registrations;
 use super::convert::{self, description, response_description, sdp};
 use super::transport::Transport;
 use super::{Arrival, Inbound, Locator, PendingRequest, SipHandle, ToSip, requests};
-use crate::account::RegistrationStatus;
 use crate::call::{HangupCause, Shared};
 use crate::endpoint::EndpointShared;
 use crate::error::{Error, Result};
@@ -37,7 +37,7 @@ struct SipTask {
     locator: Locator,
     endpoint: Arc<EndpointShared>,
     calls: HashMap<InviteId, Call>,
-    registrations: HashMap<RegistrationId, watch::Sender<RegistrationStatus>>,
+    registrations: Registrations,
     requests: HashMap<RequestId, oneshot::Sender<Result<Reply>>>,
     arrivals: mpsc::Sender<Arrival>,
     commands: mpsc::Receiver<ToSip>,
@@ -60,6 +60,7 @@ struct Call {
 pub(crate) struct Settings {
     pub(crate) user_agent: String,
     pub(crate) max_calls: usize,
+    pub(crate) register_rate: u32,
     /// For runs that must repeat; random otherwise.
     pub(crate) seed: Option<u64>,
 }
@@ -79,6 +80,7 @@ pub(crate) fn spawn(settings: Settings, parts: Parts) {
     let config = Config {
         user_agent: settings.user_agent,
         max_calls: settings.max_calls,
+        register_rate: settings.register_rate,
         ..Config::default()
     };
     let ids = settings.seed.map_or_else(Ids::random, Ids::from_seed);
@@ -94,7 +96,7 @@ impl SipTask {
             locator: parts.locator,
             endpoint: parts.endpoint,
             calls: HashMap::new(),
-            registrations: HashMap::new(),
+            registrations: Registrations::default(),
             requests: HashMap::new(),
             arrivals: parts.arrivals,
             commands: parts.commands,
@@ -265,19 +267,7 @@ impl SipTask {
                 };
                 let _ = reply.send(told);
             }
-            ToSip::Register {
-                registration,
-                status,
-            } => match self.ua.register(now, *registration) {
-                Ok(id) => {
-                    self.registrations.insert(id, status);
-                }
-                Err(error) => {
-                    status.send_replace(RegistrationStatus::Failed {
-                        why: error.to_string(),
-                    });
-                }
-            },
+            ToSip::Account(command) => self.registrations.command(&mut self.ua, now, command),
             ToSip::Request { request, reply } => match self.ua.request(now, *request) {
                 Ok(id) => {
                     self.requests.insert(id, reply);
@@ -317,13 +307,7 @@ impl SipTask {
             }
             ToSip::Close { done } => {
                 self.refusing = true;
-                let mut ids: Vec<_> = self.registrations.keys().copied().collect();
-                ids.sort_unstable();
-                for id in ids {
-                    if let Err(error) = self.ua.unregister(now, id) {
-                        tracing::debug!(%error, "unregister");
-                    }
-                }
+                self.registrations.remove_all(&mut self.ua, now);
                 self.closing = Some((done, tokio::time::Instant::now() + GOODBYE));
             }
         }
@@ -462,16 +446,18 @@ impl SipTask {
         remote: SocketAddr,
         text: &Bytes,
     ) {
-        tracing::trace!(target: "callbot::sip", ?direction, %local, %remote, text = %String::from_utf8_lossy(text));
+        let message = SipMessage {
+            at: self.endpoint.clock.now().wall,
+            direction,
+            transport: protocol.via_name(),
+            local,
+            remote,
+            bytes: text.clone(),
+        };
+        // Without what it authenticates by: a log is read by many.
+        tracing::trace!(target: "callbot::sip", ?direction, %local, %remote, text = %message.text());
         if let Some(observer) = &self.observer {
-            observer(&SipMessage {
-                at: self.endpoint.clock.now().wall,
-                direction,
-                transport: protocol.via_name(),
-                local,
-                remote,
-                bytes: text.clone(),
-            });
+            observer(&message);
         }
     }
 
@@ -570,7 +556,10 @@ impl SipTask {
                     });
                 }
             }
-            Event::Registration { id, state } => self.on_registration(id, state),
+            Event::Registration { id, state } => {
+                self.registrations.on_state(&self.transport, id, state);
+            }
+            Event::Bindings { id, result } => self.registrations.on_bindings(id, &result),
         }
     }
 
@@ -611,7 +600,9 @@ impl SipTask {
             }
         };
         let media = self.locator.media_for(source);
-        let info = Arc::new(convert::call_info(request, source, media));
+        let account = self.ua.registration_of(request, source);
+        let account = account.and_then(|id| self.registrations.aor(id));
+        let info = Arc::new(convert::call_info(request, source, media, account));
         tracing::info!(call_id = info.call_id(), from = info.from(), to = info.target(), remote = %source.remote, "call comes in");
         let shared = Shared::new(info, self.endpoint.clone(), offer);
         self.adopt(invite, &shared);
@@ -664,29 +655,11 @@ impl SipTask {
             return;
         }
         let pending = PendingRequest::new(id, self.endpoint.commands.clone());
-        let request = requests::request(request, source.remote);
+        let account = self.ua.registration_of(request, source);
+        let account = account.and_then(|id| self.registrations.aor(id));
+        let request = requests::request(request, source.remote, account);
         // A full queue drops the pending request, which answers 500.
         let _ = self.arrivals.try_send(Arrival::Request(pending, request));
-    }
-
-    fn on_registration(&mut self, id: RegistrationId, state: RegistrationState) {
-        let Some(status) = self.registrations.get(&id) else {
-            return;
-        };
-        let new = match state {
-            RegistrationState::Registering => RegistrationStatus::Registering,
-            RegistrationState::Registered { expires } => RegistrationStatus::Registered { expires },
-            RegistrationState::Failed { why, retry_in } => {
-                tracing::warn!(why, retry_in_s = retry_in.as_secs(), "registration failed");
-                RegistrationStatus::Failed { why }
-            }
-            RegistrationState::Unregistered => RegistrationStatus::Unregistered,
-        };
-        let ended = new == RegistrationStatus::Unregistered;
-        status.send_replace(new);
-        if ended {
-            self.registrations.remove(&id);
-        }
     }
 }
 

@@ -107,6 +107,13 @@ impl Transport {
         true
     }
 
+    /// The far end of a connection wants a sign of life this often (RFC 5626 4.4.1).
+    pub(crate) fn keep_alive(&self, flow: FlowId, timer: std::time::Duration) {
+        if let Some(open) = self.connections.get(&flow) {
+            open.connection.keep_alive(timer);
+        }
+    }
+
     /// Where messages of a connection come from.
     pub(crate) fn source_of(&self, flow: FlowId) -> Option<&Source> {
         self.connections.get(&flow)?.source.as_ref()
