@@ -39,6 +39,7 @@ mod call;
 pub mod driver;
 mod endpoint;
 mod error;
+mod guard;
 mod router;
 mod run;
 mod service;
@@ -49,7 +50,7 @@ pub mod trace;
 
 pub use account::{Account, Binding, Registration, RegistrationStatus};
 pub use async_trait::async_trait;
-pub use auth::DigestAlgorithm;
+pub use auth::{DigestAlgorithm, DigestAuth};
 pub use bot::Bot;
 pub use call::{
     Answer, AudioIn, AudioOut, Bridge, BridgeEnd, BridgeSide, Bridgeable, Call, CallEvent,
@@ -70,6 +71,7 @@ pub use driver::http::{HttpPages, Page};
 pub use driver::ice::{IceServer, IceServerError};
 pub use endpoint::{Endpoint, EndpointBuilder};
 pub use error::{Error, Result, StartError};
+pub use guard::Guarded;
 pub use router::Router;
 pub use run::{run, shutdown_signal};
 pub use service::{Reply, Request, Service, answer_with};

@@ -7,9 +7,11 @@ use std::pin::Pin;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::auth::DigestAuth;
 use crate::bot::Bot;
 use crate::call::IncomingCall;
 use crate::error::Result;
+use crate::guard::Guarded;
 use crate::signalling::CallInfo;
 
 /// Makes a [`Bot`] for each call, and answers requests outside calls.
@@ -30,6 +32,15 @@ pub trait Service: Send + Sync + 'static {
     async fn on_request(&self, request: Request) -> Reply {
         let _ = request;
         Reply::status(405)
+    }
+
+    /// Lets in only callers and senders who prove who they are (401 otherwise). A bot reads who it was from
+    /// [`CallInfo::user`].
+    fn guarded_by(self, auth: DigestAuth) -> Guarded<Self>
+    where
+        Self: Sized,
+    {
+        Guarded::new(self, auth)
     }
 }
 

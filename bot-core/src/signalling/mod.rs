@@ -7,7 +7,7 @@
 pub(crate) mod sip;
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -107,6 +107,8 @@ pub struct CallInfo {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) media: MediaAddress,
     pub(crate) account: Option<String>,
+    /// Who proved to be the caller.
+    pub(crate) user: OnceLock<String>,
 }
 
 /// Where this side's RTP lives for one call.
@@ -132,6 +134,12 @@ impl CallInfo {
     /// calls that no registration of this endpoint brought, or that go out without an account.
     pub fn account(&self) -> Option<&str> {
         self.account.as_deref()
+    }
+
+    /// The user that the caller proved to be, once it was asked: by
+    /// [`IncomingCall::authenticate`](crate::IncomingCall::authenticate) or a guarded service.
+    pub fn user(&self) -> Option<&str> {
+        self.user.get().map(String::as_str)
     }
 
     /// The caller's URI, from the From header.

@@ -67,13 +67,17 @@ impl std::fmt::Display for Algorithm {
 
 /// The `nextnonce` of an Authentication-Info (RFC 7615).
 pub(super) fn next_nonce(line: &str) -> Option<String> {
-    split_commas(line).find_map(|part| {
-        let (name, value) = part.split_once('=')?;
-        name.trim()
-            .eq_ignore_ascii_case("nextnonce")
-            .then(|| unquote(value.trim()).to_owned())
-            .filter(|nonce| !nonce.is_empty())
-    })
+    parameters(line)
+        .find(|(name, _)| name.eq_ignore_ascii_case("nextnonce"))
+        .map(|(_, value)| unquote(value).to_owned())
+        .filter(|nonce| !nonce.is_empty())
+}
+
+/// The `name=value` pairs of a list; quotes stay.
+pub(super) fn parameters(line: &str) -> impl Iterator<Item = (&str, &str)> {
+    split_commas(line)
+        .filter_map(|part| part.split_once('='))
+        .map(|(name, value)| (name.trim(), value.trim()))
 }
 
 /// The quality of protection that is used.
@@ -308,7 +312,7 @@ fn split_commas(line: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Takes the quotes off; escapes inside stay, because RFC 7616 hashes the text between the quotes.
-fn unquote(value: &str) -> &str {
+pub(super) fn unquote(value: &str) -> &str {
     value
         .strip_prefix('"')
         .map_or(value, |rest| rest.strip_suffix('"').unwrap_or(rest))

@@ -1,4 +1,4 @@
-//! Digest authentication of our requests (RFC 3261 section 22, RFC 7616, RFC 8760).
+//! Digest authentication of our requests (RFC 3261 section 22, RFC 7616, RFC 8760); `server` asks it of others.
 //!
 //! Responsibility: reading challenges, choosing the strongest, computing the answer, counting the use
 //! of each nonce, and deciding when another try is pointless.
@@ -9,6 +9,7 @@
 
 mod challenge;
 mod digest;
+pub mod server;
 
 use std::fmt;
 

@@ -32,6 +32,7 @@ pub(crate) fn call_info(
         headers: pairs(headers),
         media,
         account,
+        user: std::sync::OnceLock::new(),
     }
 }
 

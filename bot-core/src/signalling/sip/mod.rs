@@ -29,6 +29,7 @@ use crate::error::{Error, Result};
 use crate::service::{Reply, Request};
 
 pub(crate) use accounts::{AccountCommand, Accounts, remove as remove_account};
+pub(crate) use digest::Gate;
 pub(crate) use listen::{Listener, Wanted, bind};
 pub(crate) use locate::Locator;
 pub(crate) use place::{leads_here, options, place, register};

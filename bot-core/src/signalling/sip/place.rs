@@ -71,6 +71,7 @@ pub(crate) async fn place(
         headers: request.headers.clone(),
         media: located.media,
         account: account.map(|account| account.aor.clone()),
+        user: std::sync::OnceLock::new(),
     });
     let Located {
         target, uri, media, ..
