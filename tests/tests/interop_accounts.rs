@@ -1,13 +1,13 @@
 //! Accounts at Kamailio: every digest and transport, refresh and expiry, two hundred at once through a restart, and
-//! calls that are authenticated both ways.
+//! calls that are authenticated both ways; and bots that ask SIPp, baresip and Kamailio for a password.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use callbot_core::{
-    Account, DigestAlgorithm, Endpoint, EndpointBuilder, Registration, RegistrationStatus,
-    answer_with,
+    Account, DigestAlgorithm, DigestAuth, Endpoint, EndpointBuilder, Registration,
+    RegistrationStatus, Service, answer_with,
 };
 use callbot_tests::prelude::*;
 
@@ -477,4 +477,229 @@ fn calls_both_ways_over_ws() {
 #[ignore = "tier 4: cargo xtask interop"]
 fn calls_both_ways_over_wss() {
     calls_through("wss");
+}
+
+/// A bot that only those reach who prove who they are; tells who they were.
+async fn guarded(
+    builder: EndpointBuilder,
+    auth: DigestAuth,
+) -> Result<(
+    Endpoint,
+    tokio::sync::mpsc::UnboundedReceiver<(String, String)>,
+)> {
+    let endpoint = builder.start().await?;
+    let (told, guests) = tokio::sync::mpsc::unbounded_channel();
+    let serving = endpoint.clone();
+    tokio::spawn(async move {
+        let service = answer_with(move |call| {
+            let told = told.clone();
+            async move {
+                let info = call.info();
+                let proof = info.header("Authorization").unwrap_or_default().to_owned();
+                told.send((info.user().unwrap_or_default().to_owned(), proof))
+                    .ok();
+                call.answer().await?.echo().await
+            }
+        });
+        serving.serve(service.guarded_by(auth)).await
+    });
+    Ok((endpoint, guests))
+}
+
+/// A caller that answers one challenge.
+const SIPP_CALLER: &str = r#"<?xml version="1.0" encoding="ISO-8859-1" ?>
+<scenario name="guest">
+  <send><![CDATA[
+INVITE sip:bot@[remote_ip]:[remote_port] SIP/2.0
+Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
+From: guest <sip:guest@[local_ip]>;tag=[pid]g[call_number]
+To: <sip:bot@[remote_ip]:[remote_port]>
+Call-ID: [call_id]
+CSeq: 1 INVITE
+Contact: <sip:guest@[local_ip]:[local_port]>
+Max-Forwards: 70
+Content-Length: 0
+
+]]></send>
+  <recv response="100" optional="true"/>
+  <recv response="401" auth="true"/>
+  <send><![CDATA[
+ACK sip:bot@[remote_ip]:[remote_port] SIP/2.0
+Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
+From: guest <sip:guest@[local_ip]>;tag=[pid]g[call_number]
+To: <sip:bot@[remote_ip]:[remote_port]>[peer_tag_param]
+Call-ID: [call_id]
+CSeq: 1 ACK
+Max-Forwards: 70
+Content-Length: 0
+
+]]></send>
+  <send><![CDATA[
+INVITE sip:bot@[remote_ip]:[remote_port] SIP/2.0
+Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
+From: guest <sip:guest@[local_ip]>;tag=[pid]g[call_number]
+To: <sip:bot@[remote_ip]:[remote_port]>
+Call-ID: [call_id]
+CSeq: 2 INVITE
+Contact: <sip:guest@[local_ip]:[local_port]>
+[authentication username=guest password=@PASSWORD@]
+Max-Forwards: 70
+Content-Length: 0
+
+]]></send>
+  <recv response="100" optional="true"/>
+  <recv response="@FINAL@" rrs="true"/>
+  <send><![CDATA[
+ACK sip:bot@[remote_ip]:[remote_port] SIP/2.0
+Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
+From: guest <sip:guest@[local_ip]>;tag=[pid]g[call_number]
+To: <sip:bot@[remote_ip]:[remote_port]>[peer_tag_param]
+Call-ID: [call_id]
+CSeq: 2 ACK
+Max-Forwards: 70
+@BODY@
+]]></send>
+@BYE@
+</scenario>
+"#;
+
+const SIPP_BYE: &str = r#"  <send retrans="500"><![CDATA[
+BYE [next_url] SIP/2.0
+Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
+From: guest <sip:guest@[local_ip]>;tag=[pid]g[call_number]
+To: <sip:bot@[remote_ip]:[remote_port]>[peer_tag_param]
+Call-ID: [call_id]
+CSeq: 3 BYE
+Max-Forwards: 70
+Content-Length: 0
+
+]]></send>
+  <recv response="200"/>"#;
+
+/// The late answer in the ACK.
+const SIPP_BODY: &str = "Content-Type: application/sdp
+Content-Length: [len]
+
+v=0
+o=guest 1 1 IN IP4 [local_ip]
+s=-
+c=IN IP4 [local_ip]
+t=0 0
+m=audio 6000 RTP/AVP 0";
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn sipp_proves_itself_and_a_wrong_password_of_its_does_not() {
+    Lab::run("accounts-guard-sipp", &[Peer::Sipp], |lab| {
+        on_this_thread(lab, async {
+            // SIPp of Debian knows MD5 alone.
+            let auth = DigestAuth::realm("bots")
+                .user("guest", "pw-guest")
+                .algorithms([DigestAlgorithm::Md5]);
+            let port = lab.port()?;
+            let builder = Endpoint::builder().listen(format!("udp://127.0.0.1:{port}"));
+            let (endpoint, mut guests) = guarded(builder, auth).await?;
+            let to = SocketAddr::from(([127, 0, 0, 1], port));
+            for (name, password, last, body, bye) in [
+                ("right", "pw-guest", "200", SIPP_BODY, SIPP_BYE),
+                ("wrong", "pw-gust", "401", "Content-Length: 0\n\n", ""),
+            ] {
+                let text = SIPP_CALLER
+                    .replace("@PASSWORD@", password)
+                    .replace("@FINAL@", last)
+                    .replace("@BODY@", body)
+                    .replace("@BYE@", bye);
+                let file = lab.path(&format!("{name}.xml"));
+                std::fs::write(&file, text)?;
+                let mut sipp = Sipp::caller(to, &file)
+                    .named(name)
+                    .calls(5)
+                    .rate(5)
+                    .start(lab)?;
+                let deadline = Instant::now() + seconds(20);
+                while sipp.process().is_running() {
+                    ensure!(Instant::now() < deadline, "{name}: SIPp does not end");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                let statistics = sipp.finish(seconds(1))?;
+                ensure!(statistics.successful == 5, "{name}: {statistics:?}");
+            }
+            for _ in 0..5 {
+                let (user, proof) = guests.try_recv()?;
+                ensure!(user == "guest", "{user}");
+                ensure!(proof.contains("qop=auth"), "{proof}");
+            }
+            ensure!(guests.try_recv().is_err(), "nobody else came in");
+            endpoint.shutdown(Duration::ZERO).await;
+            Ok(())
+        })
+    });
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn baresip_proves_itself() {
+    Lab::run("accounts-guard-baresip", &[Peer::Baresip], |lab| {
+        on_this_thread(lab, async {
+            let auth = DigestAuth::realm("bots")
+                .user("carol", "pw-carol")
+                .algorithms([DigestAlgorithm::Md5]);
+            let port = lab.port()?;
+            let builder = Endpoint::builder().listen(format!("udp://127.0.0.1:{port}"));
+            let (endpoint, mut guests) = guarded(builder, auth).await?;
+            let mut baresip = Baresip::named("carol", Source::Echo)
+                .account(";regint=0;auth_user=carol;auth_pass=pw-carol")
+                .start(lab)?;
+            // baresip is waited for on a thread of its own, as the bot lives on this one.
+            let bot = format!("sip:bot@127.0.0.1:{port}");
+            let dialling = tokio::task::spawn_blocking(move || {
+                baresip.dial(&bot)?;
+                Ok::<_, anyhow::Error>(baresip)
+            });
+            let mut baresip = dialling.await??;
+            let guest = tokio::time::timeout(seconds(10), guests.recv()).await?;
+            let (user, proof) = guest.context("a guest")?;
+            ensure!(
+                user == "carol" && proof.contains("qop=auth"),
+                "{user} by {proof}"
+            );
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            ensure!(endpoint.active_calls() == 1);
+            baresip.quit()?;
+            endpoint.shutdown(Duration::ZERO).await;
+            Ok(())
+        })
+    });
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn kamailio_answers_for_its_callers() {
+    Lab::run("accounts-guard-kamailio", &[Peer::Kamailio], |lab| {
+        let kamailio = Kamailio::start(lab, Digest::Sha256, &["ANSWERS"])?;
+        on_this_thread(lab, async {
+            // It sends the INVITE again with the same CSeq, which only a connection lets pass for a new one.
+            let auth = DigestAuth::realm("bots")
+                .user("proxy", "pw-proxy")
+                .algorithms([DigestAlgorithm::Md5]);
+            let port = lab.port()?;
+            let builder = Endpoint::builder()
+                .listen(format!("tcp://127.0.0.1:{port}"))
+                .account(account(&kamailio, "bot", "tcp"));
+            let (bot, mut guests) = guarded(builder, auth).await?;
+            bot.registered().await?;
+            let listen = format!("udp://127.0.0.1:{}", lab.port()?);
+            let caller = Endpoint::builder().listen(listen).start().await?;
+            let call = caller
+                .dial(format!("sip:bot@{}", kamailio.address()))
+                .await?;
+            let (user, proof) = guests.try_recv()?;
+            ensure!(user == "proxy", "{user}");
+            ensure!(proof.contains("algorithm=MD5"), "{proof}");
+            call.hangup().await?;
+            caller.shutdown(Duration::ZERO).await;
+            bot.shutdown(Duration::ZERO).await;
+            Ok(())
+        })
+    });
 }

@@ -2,13 +2,14 @@
 //!
 //! Responsibility: REGISTER with digest, the refresh before the registrar's lifetime ends, a longer lifetime
 //! after 423, another try after a failure with growing waits, the query of all bindings, and the removal of ours
-//! or of all at the end. `pace` says when a REGISTER may leave, `binding` reads what a registrar answers; the flow
-//! that requests to us come by is kept alive by [`crate::outbound`].
+//! or of all at the end. `pace` says when a REGISTER may leave, `contact` who we say that we are, `binding` reads what
+//! a registrar answers; the flow that requests to us come by is kept alive by [`crate::outbound`].
 //!
 //! Invariants: one REGISTER is under way at a time (section 10.2); all of them share a Call-ID, with growing
 //! CSeq numbers; each leaves by the pace that all registrations of a user agent share.
 
 mod binding;
+mod contact;
 mod pace;
 
 use std::sync::Arc;
@@ -164,27 +165,6 @@ impl Registered {
         Ok(registered)
     }
 
-    /// Puts instance and flow behind the Contact (RFC 5626 section 4.2).
-    fn describe_contact(&mut self) {
-        let Some(contact) = &self.contact else {
-            return;
-        };
-        let mut text = format!("<{contact}>");
-        if let Some(instance) = &self.registration.instance {
-            text.push_str(&format!(";+sip.instance=\"<{instance}>\""));
-            if let Some(reg_id) = self.reg_id() {
-                text.push_str(&format!(";reg-id={reg_id}"));
-            }
-        }
-        self.contact_header = Bytes::from(text);
-    }
-
-    fn reg_id(&self) -> Option<u32> {
-        self.registration
-            .reg_id
-            .filter(|_| self.registration.instance.is_some() && !self.without_flows)
-    }
-
     fn say(&self, core: &mut Core, state: RegistrationState) {
         core.event(Event::Registration { id: self.id, state });
     }
@@ -202,6 +182,16 @@ impl Registered {
         if self.waiting.replace(tries).is_none() {
             core.pace.push(self.id, urgent);
         }
+    }
+
+    /// Whether this is the REGISTER under way.
+    pub(crate) fn is_under_way(&self, handle: Handle) -> bool {
+        self.handle == Some(handle)
+    }
+
+    /// It was sent to another address.
+    pub(crate) fn moved(&mut self, handle: Handle) {
+        self.handle = Some(handle);
     }
 
     /// Whether it still wants to send when its turn comes.
@@ -272,24 +262,6 @@ impl Registered {
         target.flow = self.flow.filter(|flow| core.is_live(*flow)).or(target.flow);
         self.handle =
             Some(core.start_client(now, request, target, ClientUse::Register(self.id), tries));
-    }
-
-    /// What every request supports, and what concerns registrations (RFC 3327, RFC 5626, RFC 5627).
-    fn supported(&self, core: &Core) -> Bytes {
-        let mut text = String::from("path");
-        if self.registration.instance.is_some() {
-            text.push_str(", gruu");
-            if self.reg_id().is_some() {
-                text.push_str(", outbound");
-            }
-        }
-        for tag in &core.config.supported {
-            if !["path", "gruu", "outbound"].contains(&tag.as_str()) {
-                text.push_str(", ");
-                text.push_str(tag);
-            }
-        }
-        Bytes::from(text)
     }
 
     pub(crate) fn receive(
@@ -560,57 +532,6 @@ impl Registered {
 
     pub(crate) fn uses(&self, flow: FlowId) -> bool {
         self.flow == Some(flow)
-    }
-
-    /// What the registrar knows, while it holds.
-    pub(crate) fn binding(&self) -> Option<&Binding> {
-        self.binding.as_deref()
-    }
-
-    /// The user part of our Contact, by which calls to us are told apart.
-    pub(crate) fn contact_user(&self) -> Option<&str> {
-        self.contact.as_ref()?.user()
-    }
-
-    /// How well a request to us fits this registration; 0 when it does not. The GRUU says it outright; else the flow
-    /// or address that the registrar has, then whom the To names.
-    pub(crate) fn fit(&self, request: &Request, source: &Source) -> u32 {
-        let same = |uri: &Uri| uri.user() == request.uri.user();
-        let gruus = self.binding.iter().flat_map(|binding| {
-            [&binding.pub_gruu, &binding.temp_gruu]
-                .into_iter()
-                .flatten()
-        });
-        let is_gruu = gruus.into_iter().any(|gruu| {
-            same(gruu) && gruu.param("gr").is_some() && gruu.param("gr") == request.uri.param("gr")
-        });
-        if is_gruu {
-            return 100;
-        }
-        if !self.contact.as_ref().is_some_and(same) {
-            return 0;
-        }
-        let by_flow = self.flow.is_some() && self.flow == source.flow;
-        let by_address = self.registration.target.remote == Some(source.remote);
-        let by_to = request.headers.to().is_ok_and(|to| {
-            to.uri().is_ok_and(|to| {
-                to.user() == self.registration.aor.user()
-                    && to.host().eq_ignore_ascii_case(self.registration.aor.host())
-            })
-        });
-        1 + 4 * u32::from(by_flow || by_address) + 2 * u32::from(by_to)
-    }
-
-    /// The Contact of calls under this registration, where it is not simply our address: the GRUU (RFC 5627 section
-    /// 4.4), or our address with `ob`, so that what follows comes by the same flow (RFC 5626 section 4.3).
-    pub(crate) fn call_contact(&self) -> Option<Uri> {
-        let binding = self.binding.as_ref()?;
-        match &binding.pub_gruu {
-            Some(gruu) if binding.outbound => Some(gruu.with_param("ob", None)),
-            Some(gruu) => Some(gruu.clone()),
-            None if binding.outbound => Some(binding.contact.with_param("ob", None)),
-            None => None,
-        }
     }
 
     /// The registrar can no longer reach us by the connection that we registered over.

@@ -1,6 +1,6 @@
 //! How an endpoint is described and started.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -27,6 +27,7 @@ use crate::driver::limits;
 use crate::driver::media::MediaHost;
 use crate::driver::memory::{self, MemoryHost};
 use crate::driver::ports::RtpPorts;
+use crate::driver::resolve::{Records, Resolver};
 use crate::driver::tls::{self, Tls, Trust};
 use crate::error::StartError;
 use crate::signalling::sip::{self, Accounts, Locator, Parts, Settings, Wanted};
@@ -58,6 +59,7 @@ pub struct EndpointBuilder {
     webrtc: bool,
     ice_servers: Vec<IceServer>,
     ice_relay_only: bool,
+    dns_server: Option<SocketAddr>,
     accounts: Vec<Account>,
     register_rate: u32,
     max_calls: usize,
@@ -88,6 +90,7 @@ impl Default for EndpointBuilder {
             webrtc: false,
             ice_servers: Vec::new(),
             ice_relay_only: false,
+            dns_server: None,
             accounts: Vec::new(),
             register_rate: 40,
             max_calls: 5_000,
@@ -224,6 +227,12 @@ impl EndpointBuilder {
     /// for which no TURN server gives an address fails.
     pub fn ice_relay_only(mut self, only: bool) -> Self {
         self.ice_relay_only = only;
+        self
+    }
+
+    /// Asks this DNS server for everything (RFC 3263), in the place of the machine's resolver and its hosts file.
+    pub fn dns_server(mut self, server: SocketAddr) -> Self {
+        self.dns_server = Some(server);
         self
     }
 
@@ -375,7 +384,14 @@ impl EndpointBuilder {
         }
         let (commands_in, commands_out) = mpsc::channel(sip::COMMANDS);
         let (arrivals_in, arrivals_out) = mpsc::channel(ARRIVALS);
-        let locator = Locator::new(listeners.into(), self.advertise);
+        let records = match (self.dns_server, &self.memory) {
+            (Some(server), _) => Records::of_server(server).map_err(StartError::Dns)?,
+            (None, Some(_)) => Records::Addresses,
+            (None, None) => Records::of_machine(),
+        };
+        let seed = self.seed.unwrap_or_else(rand::random);
+        let resolver = Resolver::new(records, seed);
+        let locator = Locator::new(listeners.into(), self.advertise, resolver);
         let observer = observer(self.observer, self.ladder);
         let shared = Arc::new(EndpointShared {
             commands: commands_in,

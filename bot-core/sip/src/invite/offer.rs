@@ -163,6 +163,24 @@ impl Session {
         }
     }
 
+    /// Whether an INVITE that failed at one address may be sent to the next (RFC 3263 section 4.3).
+    pub(crate) fn wants_another_address(&self, handle: Handle) -> bool {
+        let outgoing = self.outgoing.as_ref();
+        self.phase == Phase::Calling
+            && self.current_invite() == Some(handle)
+            && outgoing.is_some_and(|outgoing| outgoing.cancel == Cancel::No)
+    }
+
+    /// It was sent there.
+    pub(crate) fn moved(&mut self, core: &mut Core, handle: Handle, target: Target) {
+        self.drop_dialog(core);
+        if let Some(outgoing) = &mut self.outgoing {
+            outgoing.handle = Some(handle);
+            outgoing.target = target;
+            outgoing.ring_until = None;
+        }
+    }
+
     fn current_invite(&self) -> Option<Handle> {
         self.outgoing.as_ref()?.handle
     }

@@ -1,11 +1,14 @@
 //! What the user agent tells the shell.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{InviteId, RegistrationId, ReinviteId, RequestId, ServerRequestId, Source, Transmit};
+use super::{
+    InviteId, Protocol, RegistrationId, ReinviteId, RequestId, ServerRequestId, Source, Transmit,
+};
 use crate::headers::Header;
 use crate::message::{Request, Response};
 use crate::registration::{Binding, Bound};
@@ -160,6 +163,13 @@ pub enum Event {
         id: RegistrationId,
         /// The new state.
         state: RegistrationState,
+    },
+    /// An address did not answer, could not be reached or refused by 503, and another of the same host is tried.
+    AddressFailed {
+        /// The transport.
+        protocol: Protocol,
+        /// The address.
+        remote: SocketAddr,
     },
     /// All bindings of an address of record, as `fetch_bindings` asked.
     Bindings {

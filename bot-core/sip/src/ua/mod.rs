@@ -16,6 +16,7 @@ mod command;
 mod config;
 mod core;
 mod event;
+mod failover;
 mod receive;
 mod registrations;
 mod servers;
@@ -28,7 +29,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-pub use address::{FailedTransport, FlowId, PeerHost, Protocol, Source, Target, Transmit};
+pub use address::{FailedTransport, FlowId, Hop, PeerHost, Protocol, Source, Target, Transmit};
 pub use command::{
     Body, Invite, InviteId, OutOfDialog, Registration, RegistrationId, ReinviteId, RequestId,
     ServerRequestId, UaError,

@@ -284,6 +284,9 @@ impl UserAgent {
         let Some(usage) = self.core.client_usage(handle) else {
             return;
         };
+        if response.status.0 == 503 && self.fail_over(now, handle, usage) {
+            return self.core.settle_client(now, handle);
+        }
         let response = Arc::new(response);
         match usage {
             ClientUse::Invite(id) if self.invites.contains_key(&id) => {
@@ -352,6 +355,10 @@ impl UserAgent {
 
     /// A request of ours got no answer.
     fn client_failed(&mut self, now: Instant, handle: Handle, usage: ClientUse, failure: Failure) {
+        if self.fail_over(now, handle, usage) {
+            self.core.remove_client(handle);
+            return;
+        }
         match usage {
             ClientUse::Invite(id) => {
                 self.with_session(id, |session, core| {

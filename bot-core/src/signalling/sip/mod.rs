@@ -88,7 +88,7 @@ pub(crate) enum ToSip {
     /// A name was resolved, or was not.
     Resolved {
         transmit: Box<callbot_sip::ua::Transmit>,
-        result: std::io::Result<SocketAddr>,
+        result: std::result::Result<Vec<callbot_sip::ua::Hop>, String>,
     },
     /// New calls are refused from now on.
     Refuse,

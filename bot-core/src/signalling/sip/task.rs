@@ -287,8 +287,12 @@ impl SipTask {
                 mut transmit,
                 result,
             } => match result {
-                Ok(remote) => {
-                    transmit.target.remote = Some(remote);
+                Ok(hops) => {
+                    let mut hops = hops.into_iter();
+                    transmit.target.remote = hops.next().map(|hop| hop.remote);
+                    if let Some(transaction) = transmit.transaction {
+                        self.ua.alternatives(transaction, hops);
+                    }
                     self.transmit(*transmit);
                 }
                 Err(error) => {
@@ -446,6 +450,10 @@ impl SipTask {
         remote: SocketAddr,
         text: &Bytes,
     ) {
+        if !text.first().is_some_and(u8::is_ascii_alphabetic) {
+            // A keep-alive (RFC 5626 4.4), which is no message.
+            return;
+        }
         let message = SipMessage {
             at: self.endpoint.clock.now().wall,
             direction,
@@ -558,6 +566,9 @@ impl SipTask {
             }
             Event::Registration { id, state } => {
                 self.registrations.on_state(&self.transport, id, state);
+            }
+            Event::AddressFailed { protocol, remote } => {
+                self.locator.address_failed(protocol, remote);
             }
             Event::Bindings { id, result } => self.registrations.on_bindings(id, &result),
         }
