@@ -186,7 +186,7 @@ impl Shared {
             text,
         )));
         if let Some(signalling) = self.signalling.get() {
-            signalling.hang_up();
+            signalling.hang_up(Vec::new());
         }
     }
 

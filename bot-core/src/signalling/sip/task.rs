@@ -3,7 +3,7 @@
 mod acts;
 mod events;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +32,9 @@ const BATCH: usize = 64;
 /// How long an endpoint waits for answers to its last requests.
 const GOODBYE: Duration = Duration::from_secs(4);
 
+/// How long a far end may take to answer our BYE before the call is over for us without.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(2);
+
 /// Everything the task owns.
 struct SipTask {
     ua: UserAgent,
@@ -39,6 +42,8 @@ struct SipTask {
     locator: Locator,
     endpoint: Arc<EndpointShared>,
     calls: HashMap<InviteId, Call>,
+    /// Calls that we ended, and until when their end may take; the earliest first.
+    farewells: VecDeque<(tokio::time::Instant, InviteId)>,
     registrations: HashMap<RegistrationId, watch::Sender<RegistrationStatus>>,
     requests: HashMap<RequestId, oneshot::Sender<Result<Reply>>>,
     arrivals: mpsc::Sender<Arrival>,
@@ -96,6 +101,7 @@ impl SipTask {
             locator: parts.locator,
             endpoint: parts.endpoint,
             calls: HashMap::new(),
+            farewells: VecDeque::new(),
             registrations: HashMap::new(),
             requests: HashMap::new(),
             arrivals: parts.arrivals,
@@ -126,6 +132,7 @@ impl SipTask {
                 () = sleep_until(deadline) => {
                     let now = self.now();
                     self.ua.handle_timeout(now);
+                    self.end_farewells();
                 }
             }
         }
@@ -246,9 +253,24 @@ impl SipTask {
     fn drain(&mut self) -> Option<tokio::time::Instant> {
         let deadline = self.drain_events();
         let goodbye = self.closing.as_ref().map(|(_, until)| *until);
-        match (deadline.map(tokio::time::Instant::from_std), goodbye) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
+        while let Some((_, id)) = self.farewells.front()
+            && !self.calls.contains_key(id)
+        {
+            self.farewells.pop_front();
+        }
+        let farewell = self.farewells.front().map(|(until, _)| *until);
+        let deadline = deadline.map(tokio::time::Instant::from_std);
+        deadline.into_iter().chain(goodbye).chain(farewell).min()
+    }
+
+    /// Calls that we ended are over, though the far end has not said so; the BYE goes on being repeated.
+    fn end_farewells(&mut self) {
+        let now = tokio::time::Instant::now();
+        while let Some((_, id)) = self.farewells.pop_front_if(|(until, _)| *until <= now) {
+            if let Some(call) = self.calls.get(&id) {
+                let cause = convert::end_cause(&EndCause::LocalBye);
+                call.shared.on_signal(Signal::Ended(cause));
+            }
         }
     }
 
