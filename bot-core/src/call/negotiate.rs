@@ -289,6 +289,11 @@ impl Negotiation {
         result
     }
 
+    /// The direction that we want, whatever the far end allows.
+    pub(crate) fn direction(&self) -> Direction {
+        self.negotiator.direction()
+    }
+
     pub(crate) fn current(&self) -> Option<&Negotiated> {
         self.current.as_ref()
     }

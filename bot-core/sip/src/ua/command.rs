@@ -18,6 +18,10 @@ pub struct InviteId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ReinviteId(pub u64);
 
+/// An UPDATE that this side sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UpdateId(pub u64);
+
 /// A request outside any call that this side sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
@@ -81,6 +85,8 @@ pub struct Invite {
     pub follow_redirects: bool,
     /// How many hops it may take (RFC 3261 section 8.1.1.6).
     pub max_forwards: u8,
+    /// Whether the callee must send its provisional responses reliably (RFC 3262), or refuse.
+    pub require_reliable: bool,
 }
 
 impl Invite {
@@ -99,6 +105,7 @@ impl Invite {
             route: Vec::new(),
             follow_redirects: false,
             max_forwards: 70,
+            require_reliable: false,
         }
     }
 }
