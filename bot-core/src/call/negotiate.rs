@@ -52,6 +52,7 @@ struct IceParts {
     /// What servers gave.
     gathered: Vec<IceCandidate>,
     relay_only: bool,
+    lite: bool,
 }
 
 impl IceParts {
@@ -60,7 +61,7 @@ impl IceParts {
         let mut candidates = if self.relay_only {
             Vec::new()
         } else {
-            candidates(self.place.bind, self.place.advertised)
+            candidates(self.place.bind, self.place.advertised, self.lite)
         };
         for candidate in &self.gathered {
             let same = |known: &IceCandidate| known.address() == candidate.address();
@@ -73,7 +74,7 @@ impl IceParts {
         LocalIce {
             ufrag,
             pwd,
-            lite: false,
+            lite: self.lite,
             candidates,
         }
     }
@@ -85,8 +86,9 @@ fn has_ice(offer: &[u8]) -> bool {
 
 /// Where a peer may reach a socket: at the address that it is told, and, when
 /// the socket is bound to all of the machine's, at the others. An advertised
-/// address that is not the machine's own is that of a NAT in front of it.
-fn candidates(bind: IpAddr, advertised: SocketAddr) -> Vec<IceCandidate> {
+/// address that is not the machine's own is that of a NAT in front of it; a lite
+/// agent has candidates of kind host alone (RFC 8445 5.2), so there it is one.
+fn candidates(bind: IpAddr, advertised: SocketAddr, lite: bool) -> Vec<IceCandidate> {
     let told = advertised.ip();
     let mut own = if bind.is_unspecified() {
         own_addresses(bind.is_ipv4())
@@ -105,7 +107,12 @@ fn candidates(bind: IpAddr, advertised: SocketAddr) -> Vec<IceCandidate> {
         .collect();
     if let (false, Some(base)) = (is_own, own.first()) {
         let base = SocketAddr::new(*base, port);
-        found.push(IceCandidate::server_reflexive(advertised, base));
+        found.push(if lite {
+            let better = u16::try_from(found.len()).unwrap_or(u16::MAX);
+            IceCandidate::host(advertised).after(better)
+        } else {
+            IceCandidate::server_reflexive(advertised, base)
+        });
     }
     found
 }
@@ -188,6 +195,7 @@ impl Negotiation {
                 place,
                 gathered: Vec::new(),
                 relay_only: options.ice.relay_only,
+                lite: options.ice.lite,
             }),
             offer_ice: options.offers_ice(call),
             relay_only: options.ice.relay_only,

@@ -58,6 +58,7 @@ pub struct EndpointBuilder {
     webrtc: bool,
     ice_servers: Vec<IceServer>,
     ice_relay_only: bool,
+    ice_lite: bool,
     accounts: Vec<Account>,
     max_calls: usize,
     media_threads: usize,
@@ -87,6 +88,7 @@ impl Default for EndpointBuilder {
             webrtc: false,
             ice_servers: Vec::new(),
             ice_relay_only: false,
+            ice_lite: false,
             accounts: Vec::new(),
             max_calls: 5_000,
             media_threads: std::thread::available_parallelism().map_or(1, usize::from),
@@ -225,6 +227,18 @@ impl EndpointBuilder {
         self
     }
 
+    /// Takes part in ICE as a lite agent (RFC 8445 2.5): peers check the path, and this endpoint only answers. It spares a
+    /// server its checks, and is for machines that every peer reaches at their own address, or at the one that
+    /// [`advertise`](Self::advertise) names; behind any other NAT calls get no media. Servers for candidates make no
+    /// sense with it, and are refused by [`start`](Self::start).
+    ///
+    /// A lite agent has no checks of its own that could go unanswered, so a peer that vanishes is noticed by its silence
+    /// alone: see [`rtp_timeout`](Self::rtp_timeout).
+    pub fn ice_lite(mut self, lite: bool) -> Self {
+        self.ice_lite = lite;
+        self
+    }
+
     /// Registers this account while the endpoint runs.
     pub fn account(mut self, account: Account) -> Self {
         self.accounts.push(account);
@@ -323,6 +337,12 @@ impl EndpointBuilder {
                 "only relayed addresses may be told, but there is no TURN server".to_owned(),
             ));
         }
+        if self.ice_lite && !self.ice_servers.is_empty() {
+            return Err(StartError::IceServer(
+                "a lite ICE agent is reached at its own address and asks no server for another: leave one of the two out"
+                    .to_owned(),
+            ));
+        }
         let certificate = match self.srtp {
             SrtpPolicy::Off => None,
             _ => Some(
@@ -388,6 +408,7 @@ impl EndpointBuilder {
                 ice: IceOptions {
                     servers: self.ice_servers.into(),
                     relay_only: self.ice_relay_only,
+                    lite: self.ice_lite,
                     limit: GATHERING,
                 },
             },

@@ -94,6 +94,10 @@ pub(crate) struct Network {
     #[arg(long, requires = "ice_server")]
     pub(crate) ice_relay_only: bool,
 
+    /// Leave the checks of ICE to the far end: for servers that every peer reaches at their own (or the advertised) address
+    #[arg(long, conflicts_with = "ice_server")]
+    pub(crate) ice_lite: bool,
+
     /// The IP address that peers are told, for a machine behind NAT [default: the route's]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) advertise: Option<IpAddr>,
@@ -165,7 +169,8 @@ impl Network {
             .websocket_path(&self.ws_path)
             .srtp(self.srtp.into())
             .dtls_srtp(self.dtls_srtp)
-            .webrtc(self.webrtc);
+            .webrtc(self.webrtc)
+            .ice_lite(self.ice_lite);
         for (flag, asks) in [("--dtls-srtp", self.dtls_srtp), ("--webrtc", self.webrtc)] {
             if asks && self.srtp == Srtp::Off {
                 return Err(Misuse(format!(

@@ -27,6 +27,8 @@ pub(crate) struct IceOptions {
     pub(crate) servers: Arc<[IceServer]>,
     /// Peers are told of relayed addresses alone.
     pub(crate) relay_only: bool,
+    /// We only answer checks (RFC 8445 2.5).
+    pub(crate) lite: bool,
     /// How long a call waits for the servers.
     pub(crate) limit: Duration,
 }
@@ -310,6 +312,7 @@ mod tests {
         let options = IceOptions {
             servers: servers.iter().map(|uri| uri.parse().unwrap()).collect(),
             relay_only,
+            lite: false,
             limit,
         };
         let bind = IpAddr::from([127, 0, 0, 1]);

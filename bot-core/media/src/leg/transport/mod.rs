@@ -151,9 +151,11 @@ impl Transport {
         if !same(&self.security, &negotiated.security) {
             self.rekey(&negotiated.security);
         } else if self.failed && self.security.keying() != Some(Keying::Sdes) {
-            // What failed while the call rang may come about now that it is answered.
+            // What failed while the call rang may come about now that it is answered. An association that stands goes on.
             self.failed = false;
-            self.lanes = [None, None];
+            if self.senders[0].is_none() {
+                self.lanes = [None, None];
+            }
             if let Some(path) = &mut self.ice {
                 path.search_again(now);
             }
@@ -195,13 +197,25 @@ impl Transport {
                 .retired
                 .iter()
                 .position(|(key, sender)| key == local && sender.profile() == *profile);
-            let sender = match known {
-                Some(at) => self.retired.swap_remove(at).1,
+            let last = self.retired.len().checked_sub(1);
+            let mut sender = match known {
+                Some(at) => self.retired.remove(at).1,
                 None => SrtpSender::new(*profile, local)?,
             };
+            // The one that was in use until now, unless it goes on.
+            if let Some((_, before)) = last
+                .filter(|last| known != Some(*last))
+                .and_then(|_| self.retired.last())
+            {
+                sender.continue_after(before)?;
+            }
             self.senders = [Some(sender), None];
             if !stays {
-                self.receivers = [Some(SrtpReceiver::new(*profile, remote)?), None];
+                let mut receiver = SrtpReceiver::new(*profile, remote)?;
+                if let Some(before) = &self.receivers[0] {
+                    receiver.continue_after(before);
+                }
+                self.receivers = [Some(receiver), None];
             }
             Ok::<_, SrtpError>(())
         })();
