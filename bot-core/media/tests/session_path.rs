@@ -9,7 +9,9 @@ use std::net::SocketAddr;
 
 use callbot_media::leg::dtls::{Certificate, DtlsHandshake, DtlsRole, Engine};
 use callbot_media::leg::srtp::{MasterKey, SrtpSender};
-use callbot_media::sdp::{Direction, Keying, Negotiated, Security};
+use callbot_media::sdp::{
+    Capabilities, Direction, Keying, MediaSecurity, Negotiated, Negotiator, Security, SrtpPolicy,
+};
 use callbot_media::session::MediaEvent;
 use session_support::secure::{Secure, Setup};
 use session_support::{A, B, Packet, address, rtp};
@@ -239,6 +241,38 @@ fn strangers_before_the_handshake_neither_end_the_call_nor_take_the_peers_place(
                 );
             }
         }
+    }
+}
+
+#[test]
+fn a_plain_offer_within_a_secure_call_is_told_or_refused() {
+    for keying in [Keying::Sdes, Keying::Dtls] {
+        let mut secure = Secure::new(&Setup {
+            offer: Some(keying),
+            ..Setup::default()
+        });
+        secure.call.run(1000);
+        secure.talk("before");
+        // Another telephone behind the same address, as after a transfer, or somebody on the way.
+        let mut other = Negotiator::new(Capabilities::default(), address(B), 9);
+        let offer = other.offer(Direction::SendRecv);
+        let mut required = secure.a.clone();
+        let mut policy = MediaSecurity::new([1; 32], None);
+        policy.policy = SrtpPolicy::Required;
+        required.set_security(policy);
+        let refused = required.receive_offer(&offer).unwrap_err();
+        assert_eq!(refused.status(), 488, "{refused}");
+        let (answer, for_a) = secure.a.receive_offer(&offer).unwrap();
+        let for_b = other.receive_answer(&answer).unwrap();
+        let now = secure.call.now;
+        secure.call.a.session.apply(now, &for_a);
+        secure.call.b.session.apply(now, &for_b);
+        secure.talk("plainly");
+        let told = secure.call.a.events.iter();
+        let told = told.filter(|(_, event)| *event == MediaEvent::Unsecured);
+        assert_eq!(told.count(), 1, "{keying:?}");
+        let statistics = secure.call.a.session.statistics();
+        assert_eq!((statistics.keying, statistics.srtp_profile), (None, None));
     }
 }
 

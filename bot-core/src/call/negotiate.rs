@@ -23,6 +23,9 @@ use crate::signalling::CallInfo;
 pub(crate) struct Negotiation {
     negotiator: Negotiator,
     current: Option<Negotiated>,
+    /// What offers plain media, should the far end refuse the secured offer of
+    /// the INVITE, which nobody asked for but by the way that the call goes.
+    plain: Option<Box<Negotiator>>,
     /// An offer of ours that waits for its answer.
     offered: bool,
     /// The direction before that offer, should it be refused.
@@ -165,6 +168,14 @@ impl MediaOptions {
     }
 }
 
+impl MediaOptions {
+    /// Whether a secured offer is but a try: neither policy nor flags ask for it.
+    fn may_fall_back(&self, security: &MediaSecurity) -> bool {
+        let asked = self.offer_dtls || self.offer_webrtc || self.ice.relay_only;
+        self.srtp == SrtpPolicy::Optional && !asked && security.offered().is_some()
+    }
+}
+
 impl Negotiation {
     /// The secrets must be drawn anew for each call: our SDES keys come from
     /// the one, and our part in ICE from the other.
@@ -182,12 +193,22 @@ impl Negotiation {
         };
         let mut negotiator = Negotiator::new(capabilities, place.advertised, session_id);
         let [keys, path] = secrets;
-        negotiator.set_security(options.security(call, keys));
+        let security = options.security(call, keys);
+        let plain = options.may_fall_back(&security).then(|| {
+            let mut plain = negotiator.clone();
+            plain.set_security(MediaSecurity {
+                offer: None,
+                ..security.clone()
+            });
+            Box::new(plain)
+        });
+        negotiator.set_security(security);
         let mut random = [0; UFRAG_SEED + PWD_SEED];
         random.copy_from_slice(&path[..UFRAG_SEED + PWD_SEED]);
         Self {
             negotiator,
             current: None,
+            plain,
             offered: false,
             before: Direction::SendRecv,
             ice: Some(IceParts {
@@ -252,6 +273,21 @@ impl Negotiation {
         self.offered = true;
         self.before = self.negotiator.direction();
         self.negotiator.offer(direction).into()
+    }
+
+    /// The plain offer that may follow on the secured one, if any may.
+    pub(crate) fn plain_offer(&mut self) -> Option<Bytes> {
+        let direction = self.negotiator.direction();
+        Some(self.plain.as_mut()?.offer(direction).into())
+    }
+
+    /// The far end refused our secured offer, and was made the plain one.
+    pub(crate) fn fall_back(&mut self) {
+        if let Some(plain) = self.plain.take() {
+            self.negotiator = *plain;
+            self.offer_ice = false;
+            self.offered = true;
+        }
     }
 
     /// Answers an offer; the second part is what media runs by from now on.

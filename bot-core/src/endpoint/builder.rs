@@ -20,7 +20,7 @@ use crate::account::{Account, RegistrationStatus};
 use crate::call::negotiate::MediaOptions;
 use crate::driver::certificate::Identity;
 use crate::driver::clock::Clock;
-use crate::driver::connection::Links;
+use crate::driver::connection::{Links, PER_ADDRESS};
 use crate::driver::http::HttpPages;
 use crate::driver::ice::{IceOptions, IceServer};
 use crate::driver::limits;
@@ -59,6 +59,7 @@ pub struct EndpointBuilder {
     ice_servers: Vec<IceServer>,
     ice_relay_only: bool,
     ice_lite: bool,
+    connections_per_address: usize,
     accounts: Vec<Account>,
     max_calls: usize,
     media_threads: usize,
@@ -89,6 +90,7 @@ impl Default for EndpointBuilder {
             ice_servers: Vec::new(),
             ice_relay_only: false,
             ice_lite: false,
+            connections_per_address: PER_ADDRESS,
             accounts: Vec::new(),
             max_calls: 5_000,
             media_threads: std::thread::available_parallelism().map_or(1, usize::from),
@@ -245,6 +247,13 @@ impl EndpointBuilder {
         self
     }
 
+    /// Connections (TCP, TLS, WS, WSS) that each listener takes from one address, or from one /64 of IPv6: 1,000 by
+    /// default. More are closed at once and counted. A proxy in front through which everybody comes may need more.
+    pub fn connections_per_address(mut self, connections: usize) -> Self {
+        self.connections_per_address = connections;
+        self
+    }
+
     /// Calls at once, 5,000 by default; more are refused with 503.
     pub fn max_calls(mut self, calls: usize) -> Self {
         self.max_calls = calls;
@@ -363,12 +372,13 @@ impl EndpointBuilder {
         };
         let (inbound_in, inbound_out) = mpsc::channel(sip::INBOUND);
         let wanted = self.wanted()?;
-        let links = Arc::new(Links::new(
+        let links = Links::new(
             inbound_in.clone(),
             Tls::new(self.identity(&wanted)?, &self.trust)?,
             self.websocket_path,
             self.pages,
-        ));
+        );
+        let links = Arc::new(links.per_address(self.connections_per_address));
         let mut listeners = Vec::new();
         for (index, wanted) in wanted.iter().enumerate() {
             let memory = self.memory.as_ref();
@@ -410,6 +420,7 @@ impl EndpointBuilder {
                     relay_only: self.ice_relay_only,
                     lite: self.ice_lite,
                     limit: GATHERING,
+                    absent: Arc::default(),
                 },
             },
             clock,

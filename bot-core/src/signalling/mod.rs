@@ -60,6 +60,11 @@ pub(crate) enum Signal {
         status: u16,
         body: Option<Bytes>,
     },
+    /// The far end refused the offer of the call that we placed, and was made our
+    /// plain one.
+    OfferReplaced {
+        why: String,
+    },
     /// The call that we placed was answered.
     Answered {
         body: Bytes,

@@ -102,6 +102,10 @@ pub(crate) struct Network {
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) advertise: Option<IpAddr>,
 
+    /// Connections (TCP, TLS, WS, WSS) that each listener takes from one address; a proxy in front may need more
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) connections_per_address: usize,
+
     /// Calls at once; more are refused with 503
     #[arg(short = 'l', long, value_name = "N", default_value_t = 5000)]
     pub(crate) max_calls: usize,
@@ -170,7 +174,8 @@ impl Network {
             .srtp(self.srtp.into())
             .dtls_srtp(self.dtls_srtp)
             .webrtc(self.webrtc)
-            .ice_lite(self.ice_lite);
+            .ice_lite(self.ice_lite)
+            .connections_per_address(self.connections_per_address);
         for (flag, asks) in [("--dtls-srtp", self.dtls_srtp), ("--webrtc", self.webrtc)] {
             if asks && self.srtp == Srtp::Off {
                 return Err(Misuse(format!(

@@ -259,6 +259,18 @@ impl Session {
                 }
                 Err(why) => tracing::debug!(invite = self.id.0, %why, "challenge not answered"),
             }
+        } else if matches!(status, 415 | 488 | 606)
+            && let Some(other) = outgoing.invite.fallback.take()
+        {
+            outgoing.invite.body = Some(other);
+            if let Some(target) = core.client_target(handle) {
+                outgoing.target = target.clone();
+            }
+            core.event(Event::OfferReplaced {
+                invite: self.id,
+                response,
+            });
+            return self.send_invite(core, now, 1);
         } else if response.status.is_redirect() && outgoing.invite.follow_redirects {
             outgoing.add_redirects(&response.headers, core.config.max_redirects);
         }

@@ -69,6 +69,13 @@ pub enum Event {
         /// Whether the shell must call `ack`.
         needs_ack: bool,
     },
+    /// The peer refused our offer, and the INVITE went out again with [`Invite::fallback`](super::Invite::fallback).
+    OfferReplaced {
+        /// The call.
+        invite: InviteId,
+        /// Why the first was refused.
+        response: Arc<Response>,
+    },
     /// Our INVITE failed. `Ended` follows.
     Rejected {
         /// The call.
