@@ -86,6 +86,11 @@ pub(crate) enum Signal {
         /// The body is an offer, since we made none.
         is_offer: bool,
     },
+    /// The far end refused the offer of the call that we placed, and was made our
+    /// plain one.
+    OfferReplaced {
+        why: String,
+    },
     /// The call that we placed was answered.
     Answered {
         body: Bytes,

@@ -21,6 +21,7 @@ use super::transport::Transport;
 use super::{Arrival, Inbound, Locator, ToSip};
 use crate::account::RegistrationStatus;
 use crate::call::{HangupCause, Shared};
+use crate::driver::connection::Hold;
 use crate::endpoint::EndpointShared;
 use crate::error::Result;
 use crate::service::Reply;
@@ -61,6 +62,8 @@ struct Call {
     failure: Option<HangupCause>,
     /// We asked for its end, so a crossing failure is ours.
     hung_up: bool,
+    /// Keeps the connection that the call came or goes by.
+    _hold: Option<Hold>,
 }
 
 /// What can be set about the user agent.
