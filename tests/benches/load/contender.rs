@@ -40,11 +40,16 @@ impl Contender {
         Self::with(Self::Reflector)
     }
 
-    fn with(yardstick: Self) -> Result<Vec<Self>> {
+    /// callbot alone.
+    pub(crate) fn callbot() -> Result<Self> {
         let binary = callbot::binary().context(
             "no callbot binary: CALLBOT_BIN names none and there is no release build; run `cargo xtask bench`",
         )?;
-        let mut set = vec![yardstick, Self::Callbot(binary)];
+        Ok(Self::Callbot(binary))
+    }
+
+    fn with(yardstick: Self) -> Result<Vec<Self>> {
+        let mut set = vec![yardstick, Self::callbot()?];
         set.extend(sipbot());
         Ok(set)
     }
