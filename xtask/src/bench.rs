@@ -40,6 +40,8 @@ enum Part {
     Echo,
     /// CPU per call-second, CPU of the set-up and memory per call of WebRTC echo, beside plain RTP
     Legs,
+    /// CPU per call-second of the gateway between a browser and a telephone, beside Kamailio with rtpengine
+    Gateway,
     /// Time and allocations of reading one INVITE, beside the crates rsip and rsipstack
     Parse,
     /// Packets, codecs, bridges and whole sessions inside one program, as the measuring tests of the media crate print them
@@ -49,10 +51,11 @@ enum Part {
 }
 
 /// What the program `load` measures, by its own names.
-const LOADS: [(Part, &str); 3] = [
+const LOADS: [(Part, &str); 4] = [
     (Part::Signalling, "signalling"),
     (Part::Echo, "echo"),
     (Part::Legs, "legs"),
+    (Part::Gateway, "gateway"),
 ];
 
 /// The bot on the crates rsipstack and rustrtc that is measured beside ours.
@@ -96,7 +99,9 @@ fn results() -> Result<PathBuf> {
 
 /// What needs a server and a load.
 fn load(options: &Options, names: &[&str]) -> Result<String> {
-    let with_sipp = names != ["legs"];
+    let with_sipp = names
+        .iter()
+        .any(|name| ["signalling", "echo"].contains(name));
     if with_sipp && shell::find("sipp").is_none() {
         bail!("sipp, which is the load, is missing; `cargo xtask peers` installs it as root");
     }

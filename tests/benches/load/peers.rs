@@ -1,7 +1,8 @@
 //! Callers in this process, hundreds of them on two sockets: plain RTP, or what a browser speaks, by str0m.
 //!
 //! They are cheap so that they can stand beside the server that is measured, and no code of callbot's is in them. A call is an INVITE, its
-//! ACK and, when asked, a packet each 20 ms, whose payload is as large as such a codec's and else nothing. Time is the caller's: nothing
+//! ACK and, when asked, a packet each 20 ms, whose payload is as large as such a codec's and else nothing, unless they are given
+//! [`Peers::frames`]. Time is the caller's: nothing
 //! happens but within [`Peers::run`], which sleeps between its looks.
 //!
 //! The sender of a datagram tells its call: the server has a socket for each.
@@ -60,12 +61,16 @@ pub(crate) struct Counts {
     pub(crate) sent: u64,
     /// Media packets that came back, and could be opened.
     pub(crate) received: u64,
+    /// Bytes of payload in those of a browser.
+    pub(crate) bytes: u64,
 }
 
 /// All callers.
 pub(crate) struct Peers {
     kind: Kind,
     server: SocketAddr,
+    uri: String,
+    frames: Vec<Vec<u8>>,
     signalling: UdpSocket,
     media: UdpSocket,
     own: [SocketAddr; 2],
@@ -83,6 +88,8 @@ struct Call {
     path: Option<Box<Path>>,
     next_packet: Option<Instant>,
     count: u64,
+    /// Whose packets are expected.
+    theirs: Option<u32>,
     /// Whether the server's DTLS records were those of 1.3.
     dtls13: bool,
 }
@@ -100,7 +107,7 @@ struct Path {
 }
 
 impl Peers {
-    /// Callers that will call `server`.
+    /// Callers that will call `server`, or somebody by way of it.
     pub(crate) fn new(kind: Kind, server: SocketAddr) -> Result<Self> {
         let (signalling, media) = (bind()?, bind()?);
         let own = [signalling.local_addr()?, media.local_addr()?];
@@ -111,6 +118,8 @@ impl Peers {
         Ok(Self {
             kind,
             server,
+            uri: format!("sip:bench@{server}"),
+            frames: vec![kind.payload().to_vec()],
             signalling,
             media,
             own,
@@ -120,6 +129,18 @@ impl Peers {
             counts: Counts::default(),
             ended: None,
         })
+    }
+
+    /// Calls this URI instead.
+    pub(crate) fn calling(mut self, uri: &str) -> Self {
+        uri.clone_into(&mut self.uri);
+        self
+    }
+
+    /// Sends these payloads, over and over.
+    pub(crate) fn frames(mut self, frames: Vec<Vec<u8>>) -> Self {
+        self.frames = frames;
+        self
     }
 
     /// What came and went so far.
@@ -145,7 +166,7 @@ impl Peers {
             }
         };
         let [own, _] = self.own;
-        let server = self.server;
+        let (server, uri) = (self.server, &self.uri);
         // What a browser bundles, though there is one line only: so it is known for one.
         let session = match self.kind {
             Kind::Plain => "",
@@ -155,11 +176,11 @@ impl Peers {
             "v=0\r\no=- {number} 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n{session}{media}"
         );
         let invite = format!(
-            "INVITE sip:bench@{server} SIP/2.0\r\n\
+            "INVITE {uri} SIP/2.0\r\n\
              Via: SIP/2.0/UDP {own};branch=z9hG4bKi{number}\r\n\
              Max-Forwards: 70\r\n\
              From: <sip:load@{own}>;tag=t{number}\r\n\
-             To: <sip:bench@{server}>\r\n\
+             To: <{uri}>\r\n\
              Call-ID: {number}@load\r\n\
              CSeq: 1 INVITE\r\n\
              Contact: <sip:load@{own}>\r\n\
@@ -175,6 +196,7 @@ impl Peers {
             path,
             next_packet: None,
             count: 0,
+            theirs: None,
             dtls13: false,
         });
         Ok(())
@@ -299,12 +321,6 @@ impl Peers {
             direct.set_remote_ice_credentials(creds);
             direct.set_remote_fingerprint(fingerprint);
             direct.start_dtls(say("a=setup:")? == "passive")?;
-            let theirs: u32 = say("a=ssrc:")?
-                .split(' ')
-                .next()
-                .unwrap_or_default()
-                .parse()?;
-            direct.expect_stream_rx(theirs.into(), None, "0".into(), None);
         }
         call.leg = Some(Leg {
             remote,
@@ -329,6 +345,16 @@ impl Peers {
                 self.counts.received += u64::from(packet.get(1).is_some_and(|kind| *kind < 192));
                 continue;
             };
+            // Who does not tell his stream's name beforehand has it in its packets, where it can be read without keys.
+            if let [128..192, kind, _, _, _, _, _, _, a, b, c, d, ..] = packet
+                && !(192..224).contains(kind)
+            {
+                let theirs = u32::from_be_bytes([*a, *b, *c, *d]);
+                if call.theirs.replace(theirs) != Some(theirs) {
+                    let mut direct = path.rtc.direct_api();
+                    direct.expect_stream_rx(theirs.into(), None, "0".into(), None);
+                }
+            }
             let now = Instant::now();
             if let Ok(receive) = Receive::new(Protocol::Udp, source, self.own[1], packet) {
                 path.rtc.handle_input(Input::Receive(now, receive))?;
@@ -340,7 +366,6 @@ impl Peers {
 
     fn look_after(&mut self, number: usize) -> Result<()> {
         let now = Instant::now();
-        let kind = self.kind;
         let call = &mut self.calls[number];
         let Some(leg) = &call.leg else {
             if now > call.invited + AGAIN {
@@ -351,13 +376,14 @@ impl Peers {
             return Ok(());
         };
         let due = call.next_packet.is_some_and(|at| at <= now);
+        let payload = &self.frames[call.count as usize % self.frames.len()];
         if due {
             call.next_packet = call.next_packet.map(|at| at + PACKET);
             call.count += 1;
         }
         match &mut call.path {
             None if due => {
-                let packet = rtp(number, call.count, kind.payload());
+                let packet = rtp(number, call.count, payload);
                 self.media.send_to(&packet, leg.remote)?;
                 self.counts.sent += 1;
             }
@@ -369,7 +395,7 @@ impl Peers {
                         call.count.into(),
                         (call.count * 960) as u32,
                         now,
-                        kind.payload(),
+                        &payload[..],
                     );
                     let mut direct = path.rtc.direct_api();
                     let stream = direct.stream_tx(&ssrc(number));
@@ -407,7 +433,10 @@ impl Peers {
                     self.media.send_to(packet, transmit.destination)?;
                 }
                 Output::Event(Event::Connected) => leg.connected = true,
-                Output::Event(Event::RtpPacket(_)) => self.counts.received += 1,
+                Output::Event(Event::RtpPacket(packet)) => {
+                    self.counts.received += 1;
+                    self.counts.bytes += packet.payload.len() as u64;
+                }
                 Output::Event(_) => {}
             }
         }
