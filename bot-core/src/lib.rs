@@ -66,6 +66,7 @@ pub use callbot_media::tone::Tone;
 pub use driver::connection::ConnectionStatistics;
 pub use driver::http::{HttpPages, Page};
 pub use driver::ice::{IceServer, IceServerError};
+pub use driver::shared_port::MediaPortStatistics;
 pub use endpoint::{Endpoint, EndpointBuilder};
 pub use error::{Error, Result, StartError};
 pub use router::Router;

@@ -72,7 +72,7 @@ pub(crate) async fn place(
         target, uri, media, ..
     } = located;
     let call = Shared::new(info, endpoint.clone(), None);
-    let open = call.open_media(media.bind, media.advertised)?;
+    let open = call.open_media(media.bind, media.advertised, None)?;
     let mut open = call.gather(open, None).await?;
     let offer = open.negotiation.offer(MediaDirection::SendRecv);
     let plain = open.negotiation.plain_offer();
