@@ -269,7 +269,9 @@ impl SipTask {
     /// Calls that we ended are over, though the far end has not said so; the BYE goes on being repeated.
     fn end_farewells(&mut self) {
         let now = tokio::time::Instant::now();
-        while let Some((_, id)) = self.farewells.pop_front_if(|(until, _)| *until <= now) {
+        while let Some((_, id)) = self.farewells.front().filter(|(until, _)| *until <= now) {
+            let id = *id;
+            self.farewells.pop_front();
             if let Some(call) = self.calls.get(&id) {
                 let cause = convert::end_cause(&EndCause::LocalBye);
                 call.shared.on_signal(Signal::Ended(cause));
