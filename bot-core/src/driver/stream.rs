@@ -12,6 +12,7 @@ use std::time::Duration;
 use callbot_sip::ua::{FlowId, PeerHost, Protocol};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsStream;
+use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, Counters, Link, Links, Waiting, next_flow, queue};
 use super::tls::HANDSHAKE;
@@ -31,18 +32,29 @@ enum Carrier {
     Wss(Box<websocket::Socket<TlsStream<TcpStream>>>),
 }
 
-/// Accepts connections until the user agent is gone.
+/// What ends a listener, and what ends the connections that it accepted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Doors {
+    /// No more connections are accepted.
+    pub(crate) shut: CancellationToken,
+    /// Those that stand are closed.
+    pub(crate) emptied: CancellationToken,
+}
+
+/// Accepts connections until the user agent is gone, or the doors are shut.
 pub(crate) async fn accept(
     listener: TcpListener,
     protocol: Protocol,
     index: usize,
     links: Arc<Links>,
+    doors: Doors,
 ) {
     let live = Arc::new(AtomicUsize::new(0));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = links.inbound.closed() => return,
+            () = doors.shut.cancelled() => return,
         };
         let (stream, remote) = match accepted {
             Ok(accepted) => accepted,
@@ -61,8 +73,9 @@ pub(crate) async fn accept(
         Counters::add(&links.counters.accepted);
         live.fetch_add(1, Ordering::Relaxed);
         let (live, links) = (live.clone(), links.clone());
+        let emptied = doors.emptied.clone();
         tokio::spawn(async move {
-            incoming(stream, protocol, remote, index, links).await;
+            incoming(stream, protocol, remote, index, links, emptied).await;
             live.fetch_sub(1, Ordering::Relaxed);
         });
     }
@@ -74,6 +87,7 @@ async fn incoming(
     remote: SocketAddr,
     index: usize,
     links: Arc<Links>,
+    emptied: CancellationToken,
 ) {
     let _ = stream.set_nodelay(true);
     let local = stream.local_addr().unwrap_or(remote);
@@ -90,7 +104,7 @@ async fn incoming(
         links,
     };
     if link.opened(Some(index), local).await {
-        serve(carrier, link, waiting).await;
+        serve(carrier, link, waiting, emptied).await;
     }
 }
 
@@ -169,7 +183,7 @@ pub(crate) fn connect(
             Ok((local, carrier)) => {
                 Counters::add(&link.links.counters.opened);
                 if link.opened(None, local).await {
-                    serve(carrier, link, waiting).await;
+                    serve(carrier, link, waiting, CancellationToken::new()).await;
                 }
             }
             Err(why) => {
@@ -215,7 +229,7 @@ async fn open(link: &Link, host: &PeerHost) -> Result<(SocketAddr, Carrier), Str
     }
 }
 
-async fn serve(carrier: Carrier, link: Link, waiting: Waiting) {
+async fn serve(carrier: Carrier, link: Link, waiting: Waiting, emptied: CancellationToken) {
     let broken = waiting.broken();
     let carried = async {
         match carrier {
@@ -235,6 +249,7 @@ async fn serve(carrier: Carrier, link: Link, waiting: Waiting) {
         why = carried => why,
         () = broken.cancelled() => "the peer does not read: too much waits for it".to_owned(),
         () = link.links.inbound.closed() => "the endpoint has closed".to_owned(),
+        () = emptied.cancelled() => "the listener was removed".to_owned(),
     };
     link.closed(why).await;
 }

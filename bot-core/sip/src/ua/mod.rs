@@ -225,6 +225,11 @@ impl UserAgent {
             .unwrap_or(Err(UaError::UnknownCall))
     }
 
+    /// Calls at once, from now on; those beyond it that stand go on.
+    pub fn set_max_calls(&mut self, calls: usize) {
+        self.core.config.max_calls = calls;
+    }
+
     fn check_room(&self) -> Result<(), UaError> {
         if self.core.is_full() {
             return Err(UaError::TooManyTransactions(
