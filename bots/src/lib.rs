@@ -24,10 +24,12 @@
 //! # }
 //! ```
 //!
+//! [`config`] reads the `callbot.toml` of `callbot serve`, which runs several of them on one endpoint.
 //! [`report`] tells what became of each call, whichever bot had it.
 //!
 //! Invariant: nothing here uses more of callbot-core than any bot author can.
 
+pub mod config;
 pub mod flow;
 pub mod report;
 
