@@ -14,6 +14,7 @@ mod log;
 mod options;
 mod output;
 mod record;
+mod registrar;
 mod runner;
 mod serve;
 mod web;
@@ -60,6 +61,7 @@ enum Command {
     Gateway(gateway::Gateway),
     Web(web::Web),
     Serve(serve::Serve),
+    Registrar(registrar::Registrar),
     Check(check::Check),
     Demo(crate::demo::Demo),
 }
@@ -86,6 +88,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Gateway(gateway) => gateway.run(),
         Command::Web(web) => web.run(),
         Command::Serve(serve) => serve.run(),
+        Command::Registrar(registrar) => registrar.run(),
         Command::Check(check) => check.run(),
         Command::Demo(demo) => demo.run().map_err(Misuse),
     };
