@@ -17,6 +17,7 @@ mod config;
 mod core;
 mod event;
 mod receive;
+mod rest;
 mod servers;
 mod single;
 mod ways;
@@ -138,6 +139,7 @@ impl UserAgent {
                 }
             }
         }
+        self.rest();
     }
 
     /// What to do next; call it until it gives [`Output::Timeout`].
