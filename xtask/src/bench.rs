@@ -40,7 +40,9 @@ enum Part {
     Echo,
     /// Time and allocations of reading one INVITE, beside the crates rsip and rsipstack
     Parse,
-    /// All three
+    /// Memory of 10,000 idle registrations and dialogs, and the CPU that they take
+    Rest,
+    /// All of them
     All,
 }
 
@@ -51,11 +53,14 @@ const SIPBOT: &str = "sipbot";
 pub(crate) fn run(options: &Options) -> Result<()> {
     let begin = Instant::now();
     let mut tables = Vec::new();
-    if options.part != Part::Parse {
+    if !matches!(options.part, Part::Parse | Part::Rest) {
         tables.push(load(options)?);
     }
     if matches!(options.part, Part::Parse | Part::All) {
         tables.push(parse(options.quick)?);
+    }
+    if matches!(options.part, Part::Rest | Part::All) {
+        tables.push(rest()?);
     }
     let tables: Vec<_> = tables.iter().map(|table| table.trim_end()).collect();
     let text = tables.join("\n\n") + "\n";
@@ -93,7 +98,7 @@ fn load(options: &Options) -> Result<String> {
     match options.part {
         Part::Signalling => command.arg("signalling"),
         Part::Echo => command.arg("echo"),
-        Part::Parse | Part::All => command.args(["signalling", "echo"]),
+        _ => command.args(["signalling", "echo"]),
     };
     if options.quick {
         command.arg("--quick");
@@ -134,6 +139,44 @@ fn sipbot(install: bool) -> Result<PathBuf> {
         .flatten()
         .find(|file| file.is_file())
         .context("which is not installed; `cargo xtask bench --install-peers` does it")
+}
+
+/// What stands idle: its memory, and the CPU of an hour.
+fn rest() -> Result<String> {
+    let mut command = shell::cargo();
+    command.args(["bench", "--package", "callbot-sip", "--bench", "rest"]);
+    let said = captured(&mut command)?;
+    let mut rows = Vec::new();
+    for (name, title) in [
+        ("registrations", "registration, refreshed each 300 s"),
+        ("dialogs", "dialog of a call that stands"),
+    ] {
+        let (bytes, percent) = figures(&said, name)?;
+        let verdict = if percent < 1.0 { "within" } else { "over" };
+        rows.push([
+            title.to_owned(),
+            format!("{:.1}", bytes / 1024.0),
+            format!("{percent:.3}"),
+            format!("below 1% of a core: {verdict}"),
+        ]);
+    }
+    Ok(markdown(
+        "At rest: 10,000 of each in one user agent; KB held each, and CPU of one core over an hour of their time",
+        ["what", "KB each", "% of a core", "target"],
+        &rows,
+    ))
+}
+
+/// Both numbers of the line `NAME BYTES PERCENT`.
+fn figures(said: &str, name: &str) -> Result<(f64, f64)> {
+    said.lines()
+        .filter_map(|line| line.split_once(' '))
+        .find(|(first, _)| *first == name)
+        .and_then(|(_, rest)| {
+            let (bytes, percent) = rest.split_once(' ')?;
+            Some((bytes.trim().parse().ok()?, percent.trim().parse().ok()?))
+        })
+        .with_context(|| format!("the bench `rest` measured nothing for {name}"))
 }
 
 /// Reading one INVITE: criterion's times and the count of allocations.
@@ -281,7 +324,7 @@ fn markdown<const N: usize>(title: &str, head: [&str; N], rows: &[[String; N]]) 
 
 #[cfg(test)]
 mod tests {
-    use super::{allocations, markdown};
+    use super::{allocations, figures, markdown};
 
     #[test]
     fn counts_are_found_by_name() {
@@ -289,6 +332,9 @@ mod tests {
         assert_eq!(allocations(counted, "rsip").ok(), Some(137));
         assert_eq!(allocations(counted, "rsipstack").ok(), Some(87));
         assert!(allocations(counted, "sip").is_err());
+        let stood = "registrations 2048 0.0124\ndialogs x 1\n";
+        assert_eq!(figures(stood, "registrations").ok(), Some((2048.0, 0.0124)));
+        assert!(figures(stood, "dialogs").is_err());
     }
 
     #[test]
