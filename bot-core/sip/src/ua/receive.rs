@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{
-    ClientUse, Event, FailedTransport, Failure, InviteId, Registered, RegistrationId,
-    ServerRequestId, ServerUse, Source, UserAgent,
+    ClientUse, Event, FailedTransport, Failure, InviteId, RELIABLE, Registered, RegistrationId,
+    Reliability, ServerRequestId, ServerUse, Source, UserAgent,
 };
 use crate::headers::{HeaderName, Headers};
-use crate::invite::{Session, acknowledge_stray};
+use crate::invite::{Session, acknowledge_stray, too_brief};
 use crate::message::{Method, Request, Response, StatusCode};
 use crate::timers::TimerId;
 use crate::transaction::{Handle, Key};
@@ -192,7 +192,7 @@ impl UserAgent {
         if request.uri.kind() == Scheme::Other {
             return Some(request.response(StatusCode(416)));
         }
-        let supported = &self.core.config.supported;
+        let supported = &self.core.extensions;
         let unknown: Vec<&str> = headers
             .values(&HeaderName::Require)
             .filter(|tag| {
@@ -236,6 +236,25 @@ impl UserAgent {
         None
     }
 
+    /// What our own settings have a caller do.
+    fn missing_extension(&self, request: &Request) -> Option<Response> {
+        let headers = &request.headers;
+        let config = &self.core.config;
+        let is_reliable = headers.contains_token(&HeaderName::Supported, RELIABLE)
+            || headers.contains_token(&HeaderName::Require, RELIABLE);
+        if config.reliable == Reliability::Required && !is_reliable {
+            let mut response = request.response(StatusCode(421));
+            response
+                .headers
+                .push(HeaderName::Require, RELIABLE.as_bytes());
+            return Some(response);
+        }
+        let least = too_brief(config.session_timer.as_ref(), headers)?;
+        let mut response = request.response(StatusCode(422));
+        response.headers.push(HeaderName::MinSe, least.to_string());
+        Some(response)
+    }
+
     fn receive_invite(
         &mut self,
         now: Instant,
@@ -246,6 +265,9 @@ impl UserAgent {
     ) {
         if self.invites.len() >= self.core.config.max_calls || self.core.is_full() {
             return self.core.respond_busy(source, request);
+        }
+        if let Some(response) = self.missing_extension(request) {
+            return self.core.respond_stateless(source, request, response);
         }
         let id = InviteId(self.next_id());
         let usage = ServerUse::Invite(id);
@@ -324,7 +346,11 @@ impl UserAgent {
                     acknowledge_stray(&mut self.core, now, handle, &response, source, hang_up);
                 }
             }
-            ClientUse::Bye(id) | ClientUse::Info(id) | ClientUse::Probe(id) => {
+            ClientUse::Bye(id)
+            | ClientUse::Info(id)
+            | ClientUse::Prack(id)
+            | ClientUse::Update(id)
+            | ClientUse::Probe(id) => {
                 self.with_session(id, |session, core| {
                     session.receive_inside_response(core, now, handle, usage, response);
                 });
@@ -383,7 +409,11 @@ impl UserAgent {
                     session.reinvite_unanswered(core, now, handle, failure)
                 });
             }
-            ClientUse::Bye(id) | ClientUse::Info(id) | ClientUse::Probe(id) => {
+            ClientUse::Bye(id)
+            | ClientUse::Info(id)
+            | ClientUse::Prack(id)
+            | ClientUse::Update(id)
+            | ClientUse::Probe(id) => {
                 self.with_session(id, |session, core| {
                     session.inside_failed(core, now, handle, usage, failure);
                 });

@@ -79,6 +79,7 @@ pub(crate) async fn place(
     let open = call.open_media(media.bind, media.advertised)?;
     let mut open = call.gather(open, None).await?;
     let offer = open.negotiation.offer(MediaDirection::SendRecv);
+    let plain = open.negotiation.plain_offer();
     call.start_media(open)?;
     let mut invite = Invite::new(target, uri, from_header);
     invite.call_id = Some(call_id);
@@ -86,6 +87,7 @@ pub(crate) async fn place(
     invite.headers = convert::headers(request.headers);
     invite.max_forwards = request.max_forwards.unwrap_or(invite.max_forwards);
     invite.body = Some(convert::sdp(offer));
+    invite.fallback = plain.map(convert::sdp);
     invite.credentials = request
         .credentials
         .map(|(user, password)| callbot_sip::auth::Credentials::new(user, password));
