@@ -185,6 +185,7 @@ libraries.jssip = async (options) => {
   agent.on('registered', () => tell('registered'));
   agent.on('unregistered', () => tell('unregistered'));
   agent.on('registrationFailed', ({ cause, response }) => tell('refused', { cause, status: response?.status_code }));
+  agent.on('newMessage', ({ originator, request }) => originator === 'remote' && tell('text', { body: request.body, from: request.from.uri.toString() }));
   agent.on('newRTCSession', (news) => {
     session = news.session;
     const names = { progress: 'ringing', confirmed: 'established', ended: 'ended', failed: 'failed', hold: 'hold', unhold: 'resume' };
@@ -209,6 +210,9 @@ libraries.jssip = async (options) => {
     restart: () => settled((done) => session.renegotiate({ rtcOfferConstraints: { iceRestart: true } }, done), 'restart'),
     hold: () => settled((done) => session.hold({}, done), 'hold'),
     resume: () => settled((done) => session.unhold({}, done), 'resume'),
+    text: (uri, words) => new Promise((resolve) => agent.sendMessage(uri, words, {
+      eventHandlers: { succeeded: ({ response }) => resolve(response.status_code), failed: ({ response, cause }) => resolve(response?.status_code || cause) },
+    })),
     options: (uri) => new Promise((resolve) => agent.sendOptions(uri, undefined, {
       eventHandlers: { succeeded: ({ response }) => resolve(response.status_code), failed: ({ response, cause }) => resolve(response?.status_code || cause) },
     })),

@@ -418,6 +418,8 @@ impl EndpointBuilder {
             arrivals: tokio::sync::Mutex::new(arrivals_out),
             locator: locator.clone(),
             links,
+            memory: self.memory.clone(),
+            binding: tokio::sync::Mutex::new(()),
             ports: RtpPorts::new(self.rtp_ports, self.memory),
             media,
             media_options: MediaOptions {

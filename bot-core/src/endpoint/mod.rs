@@ -1,6 +1,8 @@
 //! An endpoint: listeners, accounts and ports, through which bots take and place calls.
 
+mod ask;
 mod builder;
+mod listeners;
 mod serve;
 mod shared;
 
@@ -9,6 +11,8 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
+pub use ask::Ask;
+pub(crate) use ask::AskRequest;
 pub use builder::EndpointBuilder;
 pub(crate) use shared::EndpointShared;
 
@@ -122,6 +126,7 @@ impl Endpoint {
             .locator
             .listeners()
             .iter()
+            .filter(|listener| listener.is_open())
             .map(ToString::to_string)
             .collect()
     }

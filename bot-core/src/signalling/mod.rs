@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::call::HangupCause;
 
@@ -149,6 +150,8 @@ pub struct CallInfo {
     pub(crate) transport: &'static str,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) media: MediaAddress,
+    /// Keeps the listener that the call came to, or goes out by.
+    pub(crate) line: Option<TaskTrackerToken>,
 }
 
 /// Where this side's RTP lives for one call.

@@ -12,7 +12,7 @@ use super::locate::{Located, parse_uri};
 use super::{ToSip, convert};
 use crate::account::{Account, RegistrationStatus};
 use crate::call::{DialRequest, Shared};
-use crate::endpoint::EndpointShared;
+use crate::endpoint::{AskRequest, EndpointShared};
 use crate::error::{Error, Result};
 use crate::service::Reply;
 use crate::signalling::CallInfo;
@@ -37,7 +37,10 @@ pub(crate) async fn place(
     };
     let proxy = request.proxy.as_deref().or_else(registrar);
     let proxy = proxy.map(parse_uri).transpose()?;
-    let located = endpoint.locator.locate(uri, proxy.as_ref()).await?;
+    let located = match &request.way {
+        Some(way) => way.locate(uri, &endpoint.locator),
+        None => endpoint.locator.locate(uri, proxy.as_ref()).await?,
+    };
     let from = match (&request.from, account) {
         (Some(from), _) => from.clone(),
         (None, Some(account)) => account.aor.clone(),
@@ -67,6 +70,7 @@ pub(crate) async fn place(
         transport: located.target.protocol.via_name(),
         headers: request.headers.clone(),
         media: located.media,
+        line: located.line.clone(),
     });
     let Located {
         target, uri, media, ..
@@ -229,11 +233,52 @@ pub(crate) async fn leads_here(
     Ok(endpoint.locator.is_own(located.remote))
 }
 
+/// Sends a request outside any call. Cancel safe.
+pub(crate) async fn ask(endpoint: &Arc<EndpointShared>, asked: AskRequest) -> Result<Reply> {
+    let unfit = |why: &str| Error::Uri {
+        uri: asked.uri.clone(),
+        why: why.to_owned(),
+    };
+    let method: Method = asked
+        .method
+        .parse()
+        .map_err(|_| unfit("its method has characters that no method has"))?;
+    if matches!(
+        method,
+        Method::Invite | Method::Ack | Method::Cancel | Method::Bye
+    ) {
+        return Err(unfit(
+            "INVITE, ACK, CANCEL and BYE belong to calls: dial it",
+        ));
+    }
+    let uri = parse_uri(&asked.uri)?;
+    let located = match &asked.way {
+        Some(way) => way.locate(uri, &endpoint.locator),
+        None => endpoint.locator.locate(uri, None).await?,
+    };
+    let name_addr = |uri: &String| parse_uri(uri).map(|uri| format!("<{}>", uri.as_str()));
+    let from = match &asked.from {
+        Some(from) => name_addr(from)?,
+        None => format!("<{}>", anonymous(&located)),
+    };
+    let mut request = OutOfDialog::new(located.target, method, located.uri, from);
+    request.to = asked.to.as_ref().map(name_addr).transpose()?;
+    request.headers = convert::headers(asked.headers);
+    request.body = asked
+        .body
+        .map(|(content_type, body)| callbot_sip::ua::Body::new(content_type, body));
+    send(endpoint, request).await
+}
+
 /// Asks a peer for its OPTIONS. Cancel safe.
 pub(crate) async fn options(endpoint: &Arc<EndpointShared>, uri: &str) -> Result<Reply> {
     let located = endpoint.locator.locate(parse_uri(uri)?, None).await?;
     let from = format!("<{}>", anonymous(&located));
     let request = OutOfDialog::new(located.target, Method::Options, located.uri, from);
+    send(endpoint, request).await
+}
+
+async fn send(endpoint: &EndpointShared, request: OutOfDialog) -> Result<Reply> {
     let (reply, answer) = oneshot::channel();
     let command = ToSip::Request {
         request: Box::new(request),
