@@ -39,6 +39,8 @@ pub struct Options {
     authority: Option<PathBuf>,
     encryption: Option<&'static str>,
     rtcp_mux: bool,
+    contact: Option<String>,
+    ice: bool,
 }
 
 impl Options {
@@ -89,6 +91,21 @@ impl Options {
     #[must_use]
     pub fn rtcp_mux(mut self) -> Self {
         self.rtcp_mux = true;
+        self
+    }
+
+    /// Writes its texts to this URI: it sends them to nobody but a contact.
+    #[must_use]
+    pub fn contact(mut self, uri: &str) -> Self {
+        self.contact = Some(uri.to_owned());
+        self
+    }
+
+    /// Looks for the path by ICE. It makes no candidates of the loopback device: the test's network needs a
+    /// [second address](Lab::second_address).
+    #[must_use]
+    pub fn ice(mut self) -> Self {
+        self.ice = true;
         self
     }
 
@@ -166,6 +183,8 @@ impl Baresip {
             authority: None,
             encryption: None,
             rtcp_mux: false,
+            contact: None,
+            ice: false,
         }
     }
 
@@ -199,13 +218,20 @@ impl Baresip {
         let encryption = options
             .encryption
             .map_or(String::new(), |word| format!(";mediaenc={word}"));
+        let path = if options.ice { ";medianat=ice" } else { "" };
         let parameters = format!(
-            "audio_codecs={}{answer}{regint}{encryption}{}",
+            "audio_codecs={}{answer}{regint}{encryption}{path}{}",
             options.codec, options.account
         );
         let account = format!("<sip:{name}@{domain};transport={transport}>;{parameters}\n");
         write("accounts", &account)?;
-        write("contacts", "")?;
+        let contact = options.contact.as_deref().unwrap_or_default();
+        let contacts = match contact {
+            "" => String::new(),
+            uri => format!("\"Contact\" <{uri}>\n"),
+        };
+        write("contacts", &contacts)?;
+        write("current_contact", contact)?;
         let process = Process::start(
             lab,
             name,
@@ -327,6 +353,27 @@ impl Baresip {
                 entry["type"] == kind
             })?
             .1)
+    }
+
+    /// Sends a text outside any call to its contact.
+    ///
+    /// # Errors
+    ///
+    /// When it refuses the command.
+    pub fn text(&mut self, words: &str) -> Result<()> {
+        self.command("message", words).map(drop)
+    }
+
+    /// Waits for a text with these words.
+    ///
+    /// # Errors
+    ///
+    /// When none comes in time.
+    pub fn wait_text(&mut self, words: &str, limit: Duration) -> Result<()> {
+        let what = format!("text {words}");
+        self.process.wait_until(&what, limit, |out, err| {
+            out.contains(words) || err.contains(words)
+        })
     }
 
     /// The keys that it heard begin, in order.
@@ -488,6 +535,11 @@ fn configuration(options: &Options, sounds: &Path, port: u16, control: u16) -> R
         Some("dtls_srtp") => "module dtls_srtp.so\n",
         Some(_) => "module srtp.so\n",
     };
+    let path = if options.ice {
+        "module stun.so\nmodule ice.so\n"
+    } else {
+        ""
+    };
     let mux = if options.rtcp_mux { "yes" } else { "no" };
     Ok(format!(
         "poll_method epoll
@@ -514,9 +566,10 @@ module l16.so
 module aufile.so
 module aubridge.so
 module sndfile.so
-{encryption}module_tmp uuid.so
+{encryption}{path}module_tmp uuid.so
 module_tmp account.so
 module_app menu.so
+module_app contact.so
 module_app ctrl_tcp.so
 ctrl_tcp_listen 127.0.0.1:{control}
 snd_path {sounds}

@@ -43,6 +43,7 @@ impl IncomingCall {
         }
         self.shared.act(Act::Ring {
             status: 180,
+            headers: Vec::new(),
             body: None,
         })?;
         self.shared.advance(Phase::Ringing(180));
@@ -59,6 +60,7 @@ impl IncomingCall {
         let body = open(&self.shared).await?;
         self.shared.act(Act::Ring {
             status: 183,
+            headers: Vec::new(),
             body: Some(body),
         })?;
         self.shared.advance(Phase::Ringing(183));
@@ -163,18 +165,32 @@ impl IncomingCall {
 pub struct Answer {
     shared: Arc<Shared>,
     guard: Arc<Guard>,
+    headers: Vec<(String, String)>,
 }
 
 impl Answer {
     pub(crate) fn new(shared: Arc<Shared>, guard: Arc<Guard>) -> Self {
-        Self { shared, guard }
+        Self {
+            shared,
+            guard,
+            headers: Vec::new(),
+        }
+    }
+
+    /// Adds a header to the 200.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
     }
 
     async fn answer(self) -> Result<Call> {
         let shared = self.shared;
         let body = open(&shared).await?;
         shared.lock().answered_at = Some(Instant::now());
-        shared.act(Act::Accept { body })?;
+        shared.act(Act::Accept {
+            headers: self.headers,
+            body,
+        })?;
         shared.retry_early_media();
         shared.advance(Phase::Answered);
         let mut phase = shared.phase();
@@ -210,7 +226,7 @@ async fn open(shared: &Arc<Shared>) -> Result<bytes::Bytes> {
     }
     let (local, advertised) = addresses(shared);
     let offer = shared.lock().offer.clone();
-    let opened = match shared.open_media(local, advertised) {
+    let opened = match shared.open_media(local, advertised, offer.as_deref()) {
         Ok(media) => shared.gather(media, offer.as_deref()).await,
         Err(error) => Err(error),
     };
@@ -228,14 +244,26 @@ async fn open(shared: &Arc<Shared>) -> Result<bytes::Bytes> {
     }
     let body = match offer {
         None => media.negotiation.offer(MediaDirection::SendRecv),
-        Some(offer) => match media.negotiation.answer(&offer) {
-            Ok((body, _)) => body,
-            Err(error) => {
-                let warning = vec![("Warning".to_owned(), warning(&error.to_string()))];
-                refuse(shared, error.status(), None, warning).await?;
-                return Err(Error::Media(error.to_string()));
+        Some(offer) => {
+            let mut answered = media.negotiation.answer(&offer);
+            if media.shares_port()
+                && !answered
+                    .as_ref()
+                    .is_ok_and(|(_, agreed)| agreed.ice.is_some())
+            {
+                // Only ICE tells whose packets are whose on a port of many legs.
+                media = shared.open_media(local, advertised, None)?;
+                answered = media.negotiation.answer(&offer);
             }
-        },
+            match answered {
+                Ok((body, _)) => body,
+                Err(error) => {
+                    let warning = vec![("Warning".to_owned(), warning(&error.to_string()))];
+                    refuse(shared, error.status(), None, warning).await?;
+                    return Err(Error::Media(error.to_string()));
+                }
+            }
+        }
     };
     shared.start_media(media)?;
     shared.lock().local_description = Some(body.clone());

@@ -3,6 +3,7 @@
 //! Nothing here decides what happens in a call; it carries bytes and time to
 //! the pure crates and back.
 
+mod admission;
 mod bytes_link;
 pub(crate) mod certificate;
 pub(crate) mod clock;
@@ -18,6 +19,7 @@ pub(crate) mod ports;
 pub(crate) mod recording;
 pub(crate) mod resolve;
 pub(crate) mod route;
+pub(crate) mod shared_port;
 pub(crate) mod socket;
 pub(crate) mod stream;
 pub(crate) mod tls;

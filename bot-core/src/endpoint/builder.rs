@@ -20,7 +20,7 @@ use crate::account::Account;
 use crate::call::negotiate::MediaOptions;
 use crate::driver::certificate::Identity;
 use crate::driver::clock::Clock;
-use crate::driver::connection::Links;
+use crate::driver::connection::{Links, PER_ADDRESS};
 use crate::driver::http::HttpPages;
 use crate::driver::ice::{IceOptions, IceServer};
 use crate::driver::limits;
@@ -60,6 +60,9 @@ pub struct EndpointBuilder {
     ice_servers: Vec<IceServer>,
     ice_relay_only: bool,
     dns_server: Option<SocketAddr>,
+    ice_lite: bool,
+    port_per_call: bool,
+    connections_per_address: usize,
     accounts: Vec<Account>,
     register_rate: u32,
     max_calls: usize,
@@ -91,6 +94,9 @@ impl Default for EndpointBuilder {
             ice_servers: Vec::new(),
             ice_relay_only: false,
             dns_server: None,
+            ice_lite: false,
+            port_per_call: false,
+            connections_per_address: PER_ADDRESS,
             accounts: Vec::new(),
             register_rate: 40,
             max_calls: 5_000,
@@ -230,6 +236,18 @@ impl EndpointBuilder {
         self
     }
 
+    /// Takes part in ICE as a lite agent (RFC 8445 2.5): peers check the path, and this endpoint only answers. It spares a
+    /// server its checks, and is for machines that every peer reaches at their own address, or at the one that
+    /// [`advertise`](Self::advertise) names; behind any other NAT calls get no media. Servers for candidates make no
+    /// sense with it, and are refused by [`start`](Self::start).
+    ///
+    /// A lite agent has no checks of its own that could go unanswered, so a peer that vanishes is noticed by its silence
+    /// alone: see [`rtp_timeout`](Self::rtp_timeout).
+    pub fn ice_lite(mut self, lite: bool) -> Self {
+        self.ice_lite = lite;
+        self
+    }
+
     /// Asks this DNS server for everything (RFC 3263), in the place of the machine's resolver and its hosts file.
     pub fn dns_server(mut self, server: SocketAddr) -> Self {
         self.dns_server = Some(server);
@@ -248,6 +266,23 @@ impl EndpointBuilder {
     /// the accounts divided by how long their registrations last in seconds.
     pub fn registrations_per_second(mut self, rate: u32) -> Self {
         self.register_rate = rate.max(1);
+        self
+    }
+
+    /// Gives each call UDP ports of its own, as those without ICE have them in
+    /// any case. By default the calls that come in with ICE share one port a
+    /// media thread, which takes less of the machine and of a firewall; calls
+    /// that this endpoint places, and those for which a STUN or TURN server is
+    /// asked, have their own.
+    pub fn port_per_call(mut self, own: bool) -> Self {
+        self.port_per_call = own;
+        self
+    }
+
+    /// Connections (TCP, TLS, WS, WSS) that each listener takes from one address, or from one /64 of IPv6: 1,000 by
+    /// default. More are closed at once and counted. A proxy in front through which everybody comes may need more.
+    pub fn connections_per_address(mut self, connections: usize) -> Self {
+        self.connections_per_address = connections;
         self
     }
 
@@ -346,6 +381,12 @@ impl EndpointBuilder {
                 "only relayed addresses may be told, but there is no TURN server".to_owned(),
             ));
         }
+        if self.ice_lite && !self.ice_servers.is_empty() {
+            return Err(StartError::IceServer(
+                "a lite ICE agent is reached at its own address and asks no server for another: leave one of the two out"
+                    .to_owned(),
+            ));
+        }
         let certificate = match self.srtp {
             SrtpPolicy::Off => None,
             _ => Some(
@@ -366,12 +407,13 @@ impl EndpointBuilder {
         };
         let (inbound_in, inbound_out) = mpsc::channel(sip::INBOUND);
         let wanted = self.wanted()?;
-        let links = Arc::new(Links::new(
+        let links = Links::new(
             inbound_in.clone(),
             Tls::new(self.identity(&wanted)?, &self.trust)?,
             self.websocket_path,
             self.pages,
-        ));
+        );
+        let links = Arc::new(links.per_address(self.connections_per_address));
         let mut listeners = Vec::new();
         for (index, wanted) in wanted.iter().enumerate() {
             let memory = self.memory.as_ref();
@@ -398,6 +440,8 @@ impl EndpointBuilder {
             arrivals: tokio::sync::Mutex::new(arrivals_out),
             locator: locator.clone(),
             links,
+            memory: self.memory.clone(),
+            binding: tokio::sync::Mutex::new(()),
             ports: RtpPorts::new(self.rtp_ports, self.memory),
             media,
             media_options: MediaOptions {
@@ -410,8 +454,11 @@ impl EndpointBuilder {
                 ice: IceOptions {
                     servers: self.ice_servers.into(),
                     relay_only: self.ice_relay_only,
+                    lite: self.ice_lite,
                     limit: GATHERING,
+                    absent: Arc::default(),
                 },
+                port_per_call: self.port_per_call,
             },
             clock,
             sounds: SoundCache::new(),

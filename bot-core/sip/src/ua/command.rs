@@ -19,6 +19,10 @@ pub struct InviteId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ReinviteId(pub u64);
 
+/// An UPDATE that this side sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UpdateId(pub u64);
+
 /// A request outside any call that this side sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
@@ -74,6 +78,9 @@ pub struct Invite {
     pub headers: Vec<Header>,
     /// The offer. Without one the answerer offers, and [`UserAgent::ack`](super::UserAgent::ack) carries our answer.
     pub body: Option<Body>,
+    /// Another offer, made once in place of `body` when the peer refuses that for what it is (415, 488, 606);
+    /// [`Event::OfferReplaced`](super::Event::OfferReplaced) tells.
+    pub fallback: Option<Body>,
     /// For 401 and 407.
     pub credentials: Option<Credentials>,
     /// Preloaded routes as name-addrs, e.g. `<sip:proxy.example.org;lr>`.
@@ -87,6 +94,8 @@ pub struct Invite {
     pub registration: Option<RegistrationId>,
     /// Our Contact's URI; our address when `None`.
     pub contact: Option<Uri>,
+    /// Whether the callee must send its provisional responses reliably (RFC 3262), or refuse.
+    pub require_reliable: bool,
 }
 
 impl Invite {
@@ -101,12 +110,14 @@ impl Invite {
             contact_user: None,
             headers: Vec::new(),
             body: None,
+            fallback: None,
             credentials: None,
             route: Vec::new(),
             follow_redirects: false,
             max_forwards: 70,
             registration: None,
             contact: None,
+            require_reliable: false,
         }
     }
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{
-    ClientUse, Event, FailedTransport, Failure, InviteId, RegistrationId, ServerRequestId,
-    ServerUse, Source, UserAgent,
+    ClientUse, Event, FailedTransport, Failure, InviteId, RELIABLE, RegistrationId, Reliability,
+    ServerRequestId, ServerUse, Source, UserAgent,
 };
-use crate::headers::HeaderName;
-use crate::invite::{Session, acknowledge_stray};
+use crate::headers::{HeaderName, Headers};
+use crate::invite::{Session, acknowledge_stray, too_brief};
 use crate::message::{Method, Request, Response, StatusCode};
 use crate::transaction::{Handle, Key};
 use crate::uri::Scheme;
@@ -25,6 +25,9 @@ impl UserAgent {
         let Some(salvage) = why.salvage() else {
             return;
         };
+        if response.status == StatusCode(400) {
+            response.reason = bytes::Bytes::from(format!("Bad Request: {why}"));
+        }
         let request = Request {
             method: salvage.method.clone().unwrap_or(Method::Options),
             uri: match "sip:malformed.invalid".parse() {
@@ -72,14 +75,19 @@ impl UserAgent {
 
     /// The client knows the answer by its Via and CSeq, so those are enough (RFC 4475 section 3.3.1).
     fn refuse_malformed(&mut self, source: &Source, mut request: Request, why: &str) {
-        if request.headers.stamp_source(source.remote).is_err()
-            || !request.headers.contains(&HeaderName::CSeq)
-        {
+        let headers = &mut request.headers;
+        if !headers.contains(&HeaderName::CSeq) || !headers.contains(&HeaderName::Via) {
             return;
         }
+        let stamped = headers.stamp_source(source.remote).is_ok();
         let mut response = request.response(StatusCode(400));
         response.reason = bytes::Bytes::from(format!("Bad Request: {why}"));
-        self.core.respond_stateless(source, &request, response);
+        if stamped {
+            self.core.respond_stateless(source, &request, response);
+        } else if request.method != Method::Ack {
+            // No Via says where the answer belongs, but somebody asked (RFC 4475 section 3.1.2.1).
+            self.core.respond_to_source(source, response);
+        }
     }
 
     fn receive_ack(&mut self, now: Instant, request: &Request, key: Key) {
@@ -183,7 +191,7 @@ impl UserAgent {
         if request.uri.kind() == Scheme::Other {
             return Some(request.response(StatusCode(416)));
         }
-        let supported = &self.core.config.supported;
+        let supported = &self.core.extensions;
         let unknown: Vec<&str> = headers
             .values(&HeaderName::Require)
             .filter(|tag| {
@@ -208,7 +216,42 @@ impl UserAgent {
                 .push(HeaderName::AcceptEncoding, &b"identity"[..]);
             return Some(response);
         }
+        if request.method == Method::Register
+            && headers.get(&HeaderName::Contact).map(str::trim) != Some("*")
+            && let Some(Err(why)) = headers.contacts().find(Result::is_err)
+        {
+            let mut response = request.response(StatusCode(400));
+            response.reason = bytes::Bytes::from(format!("Bad Request: {why}"));
+            return Some(response);
+        }
+        if request.method == Method::Invite && !takes_descriptions(headers) {
+            let mut response = request.response(StatusCode(406));
+            response.headers.push(
+                HeaderName::Warning,
+                &b"304 callbot \"calls are described by application/sdp\""[..],
+            );
+            return Some(response);
+        }
         None
+    }
+
+    /// What our own settings have a caller do.
+    fn missing_extension(&self, request: &Request) -> Option<Response> {
+        let headers = &request.headers;
+        let config = &self.core.config;
+        let is_reliable = headers.contains_token(&HeaderName::Supported, RELIABLE)
+            || headers.contains_token(&HeaderName::Require, RELIABLE);
+        if config.reliable == Reliability::Required && !is_reliable {
+            let mut response = request.response(StatusCode(421));
+            response
+                .headers
+                .push(HeaderName::Require, RELIABLE.as_bytes());
+            return Some(response);
+        }
+        let least = too_brief(config.session_timer.as_ref(), headers)?;
+        let mut response = request.response(StatusCode(422));
+        response.headers.push(HeaderName::MinSe, least.to_string());
+        Some(response)
     }
 
     fn receive_invite(
@@ -221,6 +264,9 @@ impl UserAgent {
     ) {
         if self.invites.len() >= self.core.config.max_calls || self.core.is_full() {
             return self.core.respond_busy(source, request);
+        }
+        if let Some(response) = self.missing_extension(request) {
+            return self.core.respond_stateless(source, request, response);
         }
         let id = InviteId(self.next_id());
         let usage = ServerUse::Invite(id);
@@ -305,7 +351,11 @@ impl UserAgent {
                     acknowledge_stray(&mut self.core, now, handle, &response, source, hang_up);
                 }
             }
-            ClientUse::Bye(id) | ClientUse::Info(id) | ClientUse::Probe(id) => {
+            ClientUse::Bye(id)
+            | ClientUse::Info(id)
+            | ClientUse::Prack(id)
+            | ClientUse::Update(id)
+            | ClientUse::Probe(id) => {
                 self.with_session(id, |session, core| {
                     session.receive_inside_response(core, now, handle, usage, response);
                 });
@@ -370,7 +420,11 @@ impl UserAgent {
                     session.reinvite_unanswered(core, now, handle, failure)
                 });
             }
-            ClientUse::Bye(id) | ClientUse::Info(id) | ClientUse::Probe(id) => {
+            ClientUse::Bye(id)
+            | ClientUse::Info(id)
+            | ClientUse::Prack(id)
+            | ClientUse::Update(id)
+            | ClientUse::Probe(id) => {
                 self.with_session(id, |session, core| {
                     session.inside_failed(core, now, handle, usage, failure);
                 });
@@ -385,4 +439,16 @@ impl UserAgent {
         }
         self.core.remove_client(handle);
     }
+}
+
+/// Whether an answer may hold a session description: without Accept it may (RFC 3261 section 20.1).
+fn takes_descriptions(headers: &Headers) -> bool {
+    let mut accepted = headers.values(&HeaderName::Accept).peekable();
+    accepted.peek().is_none()
+        || accepted.any(|range| {
+            let range = range.split(';').next().unwrap_or_default().trim();
+            ["application/sdp", "application/*", "*/*"]
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(range))
+        })
 }

@@ -113,7 +113,7 @@ impl Accounts {
 
 /// Which way a call of an account goes.
 #[derive(Debug, Default)]
-pub(crate) struct Way {
+pub(crate) struct Course {
     /// The first hop, where it is not the called URI's own.
     pub(crate) hop: Option<Uri>,
     /// What stands in Route.
@@ -161,7 +161,12 @@ impl AccountEntry {
         let text = format!(
             "{}:{}{}",
             if at.is_sips() { "sips" } else { "sip" },
-            at.host(),
+            // An IPv6 address is given without its brackets.
+            if at.host().contains(':') {
+                format!("[{}]", at.host())
+            } else {
+                at.host().to_owned()
+            },
             at.port()
                 .map_or_else(String::new, |port| format!(":{port}"))
         );
@@ -186,20 +191,20 @@ impl AccountEntry {
     }
 
     /// The way of a call to `uri`, which went by `proxy` if one was named for it.
-    pub(crate) fn way(&self, uri: &Uri, proxy: Option<Uri>) -> Result<Way> {
+    pub(crate) fn course(&self, uri: &Uri, proxy: Option<Uri>) -> Result<Course> {
         let binding = self.binding();
-        let mut way = Way {
+        let mut course = Course {
             registration: lock(&self.state).id,
-            ..Way::default()
+            ..Course::default()
         };
         if proxy.is_some() {
-            way.hop = proxy;
-            return Ok(way);
+            course.hop = proxy;
+            return Ok(course);
         }
         if let Some((hop, route)) = self.outbound_proxy()? {
-            way.hop = Some(hop);
-            way.route.push(route);
-            way.known = binding.clone();
+            course.hop = Some(hop);
+            course.route.push(route);
+            course.known = binding.clone();
         }
         let service_route = binding
             .as_ref()
@@ -207,24 +212,24 @@ impl AccountEntry {
             .unwrap_or_default();
         let first = service_route.first().and_then(|route| route_uri(route));
         if let (Some(first), Some(binding)) = (&first, &binding) {
-            let proxy_is_first = way.hop.as_ref().is_some_and(|hop| {
+            let proxy_is_first = course.hop.as_ref().is_some_and(|hop| {
                 hop.host().eq_ignore_ascii_case(first.host()) && hop.port() == first.port()
             });
             if proxy_is_first {
                 // The registrar names the proxy itself.
-                way.route.clear();
+                course.route.clear();
             }
-            way.route.extend(service_route.iter().cloned());
-            if way.hop.is_none() {
-                way.known = is_far_end(binding, first).then(|| binding.clone());
-                way.hop = Some(first.clone());
+            course.route.extend(service_route.iter().cloned());
+            if course.hop.is_none() {
+                course.known = is_far_end(binding, first).then(|| binding.clone());
+                course.hop = Some(first.clone());
             }
         }
-        if way.hop.is_none() && self.leads_by_registrar(uri) {
-            way.hop = Some(self.registrar()?);
-            way.known = binding;
+        if course.hop.is_none() && self.leads_by_registrar(uri) {
+            course.hop = Some(self.registrar()?);
+            course.known = binding;
         }
-        Ok(way)
+        Ok(course)
     }
 
     /// Whether a URI that names no proxy goes where the account is registered: one in its domain does, and one that

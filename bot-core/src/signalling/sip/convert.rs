@@ -13,12 +13,7 @@ use crate::signalling::{CallInfo, MediaAddress, PeerInfo};
 pub(crate) const SDP: &str = "application/sdp";
 
 /// What an INVITE says of a call.
-pub(crate) fn call_info(
-    request: &Request,
-    source: &Source,
-    media: MediaAddress,
-    account: Option<String>,
-) -> CallInfo {
+pub(crate) fn call_info(request: &Request, source: &Source, media: MediaAddress) -> CallInfo {
     let headers = &request.headers;
     let from = headers.from().ok();
     CallInfo {
@@ -31,12 +26,13 @@ pub(crate) fn call_info(
         transport: source.protocol.via_name(),
         headers: pairs(headers),
         media,
-        account,
+        account: None,
         user: std::sync::OnceLock::new(),
+        line: None,
     }
 }
 
-fn uri_of(address: Option<&NameAddr<'_>>) -> String {
+pub(super) fn uri_of(address: Option<&NameAddr<'_>>) -> String {
     address
         .map(|address| address.uri.to_owned())
         .unwrap_or_default()
@@ -137,6 +133,12 @@ fn reason_of(headers: &Headers) -> Option<String> {
     Some(value.to_owned())
 }
 
+/// Why the caller gave up: by CANCEL or BYE, perhaps with a Reason, or its Expires.
+pub(crate) fn cancelled(request: &Request) -> HangupCause {
+    let reason = reason_of(&request.headers);
+    end_cause(&EndCause::Cancelled).with_reason(reason)
+}
+
 /// Why a call ended that was not refused by the far end.
 pub(crate) fn end_cause(cause: &EndCause) -> HangupCause {
     match cause {
@@ -157,6 +159,16 @@ pub(crate) fn end_cause(cause: &EndCause) -> HangupCause {
             Cause::AckTimeout,
             Party::Network,
             "our answer was never acknowledged: no ACK came",
+        ),
+        EndCause::PrackTimeout => HangupCause::new(
+            Cause::AckTimeout,
+            Party::Network,
+            "our provisional response was never acknowledged: no PRACK came",
+        ),
+        EndCause::SessionExpired => HangupCause::new(
+            Cause::PeerVanished,
+            Party::Network,
+            "the session timer expired: the call was not refreshed in time",
         ),
         EndCause::DialogGone(status) => HangupCause::new(
             Cause::PeerVanished,

@@ -14,6 +14,7 @@ mod place;
 mod requests;
 mod task;
 mod transport;
+mod way;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,13 +29,16 @@ use crate::driver::connection::Connection;
 use crate::error::{Error, Result};
 use crate::service::{Reply, Request};
 
-pub(crate) use accounts::{AccountCommand, Accounts, remove as remove_account};
+pub(crate) use accounts::{
+    AccountCommand, Accounts, check as check_account, remove as remove_account,
+};
 pub(crate) use digest::Gate;
-pub(crate) use listen::{Listener, Wanted, bind};
+pub(crate) use listen::{Listener, ListenerState, Wanted, bind};
 pub(crate) use locate::Locator;
-pub(crate) use place::{leads_here, options, place, register};
+pub(crate) use place::{ask, leads_here, options, place, register};
 pub(crate) use requests::PendingRequest;
 pub(crate) use task::{Parts, Settings, spawn};
+pub use way::Way;
 
 /// Commands of bots that wait for the task.
 pub(crate) const COMMANDS: usize = 8192;
@@ -90,6 +94,8 @@ pub(crate) enum ToSip {
         transmit: Box<callbot_sip::ua::Transmit>,
         result: std::result::Result<Vec<callbot_sip::ua::Hop>, String>,
     },
+    /// So many calls at once, from now on.
+    MaxCalls(usize),
     /// New calls are refused from now on.
     Refuse,
     /// Hangs all calls up.
@@ -126,8 +132,8 @@ impl SipHandle {
     }
 
     /// Hangs up, even when the queue is full: a call must not be left behind.
-    pub(crate) fn hang_up(&self) {
-        let hangup = ToSip::Act(self.invite, Act::Hangup);
+    pub(crate) fn hang_up(&self, headers: Vec<(String, String)>) {
+        let hangup = ToSip::Act(self.invite, Act::Hangup { headers });
         if let Err(mpsc::error::TrySendError::Full(hangup)) = self.commands.try_send(hangup) {
             let commands = self.commands.clone();
             if let Ok(runtime) = tokio::runtime::Handle::try_current() {

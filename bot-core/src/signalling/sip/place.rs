@@ -8,11 +8,11 @@ use callbot_sip::ua::{Invite, OutOfDialog, Registration};
 use callbot_sip::{Method, Uri};
 use tokio::sync::oneshot;
 
-use super::accounts::{AccountCommand, AccountEntry, Way};
+use super::accounts::{AccountCommand, AccountEntry, Course};
 use super::locate::{Located, parse_uri};
 use super::{ToSip, convert};
 use crate::call::{DialRequest, Shared};
-use crate::endpoint::EndpointShared;
+use crate::endpoint::{AskRequest, EndpointShared};
 use crate::error::{Error, Result};
 use crate::service::Reply;
 use crate::signalling::CallInfo;
@@ -30,14 +30,17 @@ pub(crate) async fn place(
     let uri = parse_uri(&request.uri)?;
     let entry = account_for(endpoint, &request, &uri)?;
     let proxy = request.proxy.as_deref().map(parse_uri).transpose()?;
-    let way = match &entry {
-        Some(entry) => entry.way(&uri, proxy)?,
-        None => Way {
+    let course = match &entry {
+        Some(entry) => entry.course(&uri, proxy)?,
+        None => Course {
             hop: proxy,
-            ..Way::default()
+            ..Course::default()
         },
     };
-    let located = locate(endpoint, uri, &way).await?;
+    let located = match &request.way {
+        Some(way) => way.locate(uri, &endpoint.locator),
+        None => locate(endpoint, uri, &course).await?,
+    };
     let account = entry.as_ref().map(|entry| &entry.account);
     let from = match (&request.from, account) {
         (Some(from), _) => from.clone(),
@@ -72,23 +75,26 @@ pub(crate) async fn place(
         media: located.media,
         account: account.map(|account| account.aor.clone()),
         user: std::sync::OnceLock::new(),
+        line: located.line.clone(),
     });
     let Located {
         target, uri, media, ..
     } = located;
     let call = Shared::new(info, endpoint.clone(), None);
-    let open = call.open_media(media.bind, media.advertised)?;
+    let open = call.open_media(media.bind, media.advertised, None)?;
     let mut open = call.gather(open, None).await?;
     let offer = open.negotiation.offer(MediaDirection::SendRecv);
+    let plain = open.negotiation.plain_offer();
     call.start_media(open)?;
     let mut invite = Invite::new(target, uri, from_header);
     invite.call_id = Some(call_id);
     invite.contact_user = entry.as_ref().and_then(|entry| entry.contact_user());
-    invite.route = way.route;
-    invite.registration = way.registration;
+    invite.route = course.route;
+    invite.registration = course.registration;
     invite.headers = convert::headers(request.headers);
     invite.max_forwards = request.max_forwards.unwrap_or(invite.max_forwards);
     invite.body = Some(convert::sdp(offer));
+    invite.fallback = plain.map(convert::sdp);
     invite.credentials = request
         .credentials
         .map(|(user, password)| callbot_sip::auth::Credentials::new(user, password));
@@ -140,15 +146,15 @@ fn account_for(
 }
 
 /// Finds a call's way: by the registration's, which needs no looking up, where that is its way.
-async fn locate(endpoint: &EndpointShared, uri: Uri, way: &Way) -> Result<Located> {
+async fn locate(endpoint: &EndpointShared, uri: Uri, course: &Course) -> Result<Located> {
     let locator = &endpoint.locator;
-    if let Some(target) = way.known.as_ref().map(|binding| &binding.target)
+    if let Some(target) = course.known.as_ref().map(|binding| &binding.target)
         && let Some(remote) = target.remote
         && let Ok(located) = locator.at(uri.clone(), target.protocol, target.host.clone(), remote)
     {
         return Ok(located);
     }
-    locator.locate(uri, way.hop.as_ref()).await
+    locator.locate(uri, course.hop.as_ref()).await
 }
 
 /// Keeps an account registered; a registrar that cannot be found is tried again.
@@ -215,11 +221,52 @@ pub(crate) async fn leads_here(
     Ok(endpoint.locator.is_own(located.remote))
 }
 
+/// Sends a request outside any call. Cancel safe.
+pub(crate) async fn ask(endpoint: &Arc<EndpointShared>, asked: AskRequest) -> Result<Reply> {
+    let unfit = |why: &str| Error::Uri {
+        uri: asked.uri.clone(),
+        why: why.to_owned(),
+    };
+    let method: Method = asked
+        .method
+        .parse()
+        .map_err(|_| unfit("its method has characters that no method has"))?;
+    if matches!(
+        method,
+        Method::Invite | Method::Ack | Method::Cancel | Method::Bye
+    ) {
+        return Err(unfit(
+            "INVITE, ACK, CANCEL and BYE belong to calls: dial it",
+        ));
+    }
+    let uri = parse_uri(&asked.uri)?;
+    let located = match &asked.way {
+        Some(way) => way.locate(uri, &endpoint.locator),
+        None => endpoint.locator.locate(uri, None).await?,
+    };
+    let name_addr = |uri: &String| parse_uri(uri).map(|uri| format!("<{}>", uri.as_str()));
+    let from = match &asked.from {
+        Some(from) => name_addr(from)?,
+        None => format!("<{}>", anonymous(&located)),
+    };
+    let mut request = OutOfDialog::new(located.target, method, located.uri, from);
+    request.to = asked.to.as_ref().map(name_addr).transpose()?;
+    request.headers = convert::headers(asked.headers);
+    request.body = asked
+        .body
+        .map(|(content_type, body)| callbot_sip::ua::Body::new(content_type, body));
+    send(endpoint, request).await
+}
+
 /// Asks a peer for its OPTIONS. Cancel safe.
 pub(crate) async fn options(endpoint: &Arc<EndpointShared>, uri: &str) -> Result<Reply> {
     let located = endpoint.locator.locate(parse_uri(uri)?, None).await?;
     let from = format!("<{}>", anonymous(&located));
     let request = OutOfDialog::new(located.target, Method::Options, located.uri, from);
+    send(endpoint, request).await
+}
+
+async fn send(endpoint: &EndpointShared, request: OutOfDialog) -> Result<Reply> {
     let (reply, answer) = oneshot::channel();
     let command = ToSip::Request {
         request: Box::new(request),

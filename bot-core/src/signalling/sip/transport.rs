@@ -8,7 +8,7 @@ use callbot_sip::ua::{FailedTransport, FlowId, PeerHost, Protocol, Source, Trans
 use tokio::sync::mpsc;
 
 use super::{Locator, ToSip};
-use crate::driver::connection::{Connection, Links};
+use crate::driver::connection::{Connection, Hold, Links};
 use crate::driver::stream;
 
 /// The connections of one endpoint, and its listeners' sockets.
@@ -113,6 +113,11 @@ impl Transport {
         }
     }
 
+    /// Keeps a connection open for a call.
+    pub(crate) fn hold(&self, flow: FlowId) -> Option<Hold> {
+        Some(self.connections.get(&flow)?.connection.hold())
+    }
+
     /// Where messages of a connection come from.
     pub(crate) fn source_of(&self, flow: FlowId) -> Option<&Source> {
         self.connections.get(&flow)?.source.as_ref()
@@ -165,14 +170,17 @@ impl Transport {
         transmit: &Transmit,
         remote: SocketAddr,
     ) -> Result<Way, Option<Failure>> {
+        let listeners = self.locator.listeners();
         let datagrams = || {
-            self.locator.listeners().iter().filter(|listener| {
-                listener.protocol == Protocol::Udp && listener.local.is_ipv4() == remote.is_ipv4()
+            listeners.iter().filter(|listener| {
+                listener.protocol == Protocol::Udp
+                    && listener.socket.is_some()
+                    && listener.local.is_ipv4() == remote.is_ipv4()
             })
         };
         let socket = datagrams()
             .find(|listener| Some(listener.local) == transmit.target.local)
-            .or_else(|| datagrams().next())
+            .or_else(|| datagrams().find(|listener| listener.is_open()))
             .and_then(|listener| listener.socket.as_ref());
         let Some(socket) = socket else {
             return Err(Some(broken(transmit, "no UDP listener fits this address")));

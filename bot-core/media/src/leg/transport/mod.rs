@@ -19,10 +19,11 @@
 //! - nothing allocates per packet of media.
 
 mod figures;
+mod keys;
 mod lane;
 mod path;
 
-pub use figures::TransportFigures;
+pub use figures::{Refusals, TransportFigures};
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -30,12 +31,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use self::keys::Keys;
 use self::lane::{Lane, Step};
 use self::path::{IcePath, PathEvent};
 use super::dtls::{Certificate, DtlsRole};
 use super::ice::IceState;
-use super::srtp::{MasterKey, Profile, SrtpError, SrtpReceiver, SrtpSender};
-use crate::rtp::packet::is_rtcp;
+use super::srtp::Profile;
 use crate::sdp::{Keying, Negotiated, Security};
 
 /// The longest datagram that is taken: what an Ethernet carries, and more.
@@ -73,6 +74,8 @@ pub enum TransportEvent {
         /// Our part in the DTLS handshake, if there was one.
         role: Option<DtlsRole>,
     },
+    /// Media is not secured any more: a newer exchange agreed on plain RTP.
+    Unsecured,
     /// The state of ICE changed.
     Ice(IceState),
     /// There will be no media; why, for people.
@@ -96,10 +99,7 @@ pub struct Transport {
     mux: bool,
     /// The handshakes of the RTP port, and of the RTCP port without rtcp-mux.
     lanes: [Option<Lane>; 2],
-    senders: [Option<SrtpSender>; 2],
-    receivers: [Option<SrtpReceiver>; 2],
-    /// Senders of SDES keys that are out of use: a key that comes back goes on where it was. A call has one key a suite.
-    retired: Vec<(MasterKey, SrtpSender)>,
+    keys: Keys,
     ice: Option<IcePath>,
     events: VecDeque<TransportEvent>,
     failed: bool,
@@ -126,9 +126,7 @@ impl Transport {
             security: Security::None,
             mux: negotiated.rtcp_mux,
             lanes: [None, None],
-            senders: [None, None],
-            receivers: [None, None],
-            retired: Vec::new(),
+            keys: Keys::default(),
             ice: None,
             events: VecDeque::with_capacity(4),
             failed: false,
@@ -151,9 +149,11 @@ impl Transport {
         if !same(&self.security, &negotiated.security) {
             self.rekey(&negotiated.security);
         } else if self.failed && self.security.keying() != Some(Keying::Sdes) {
-            // What failed while the call rang may come about now that it is answered.
+            // What failed while the call rang may come about now that it is answered. An association that stands goes on.
             self.failed = false;
-            self.lanes = [None, None];
+            if !self.keys.are_there() {
+                self.lanes = [None, None];
+            }
             if let Some(path) = &mut self.ice {
                 path.search_again(now);
             }
@@ -166,47 +166,15 @@ impl Transport {
     fn rekey(&mut self, security: &Security) {
         let before = std::mem::replace(&mut self.security, security.clone());
         self.failed = false;
-        if let Security::Sdes { local, .. } = &before
-            && let Some(sender) = self.senders[0].take()
-        {
-            self.retired.push((local.clone(), sender));
-        }
         self.figures.keying = security.keying();
         self.figures.profile = None;
-        let Security::Sdes {
-            profile,
-            local,
-            remote,
-        } = security
-        else {
-            self.lanes = [None, None];
-            self.senders = [None, None];
-            self.receivers = [None, None];
-            return;
-        };
+        if *security == Security::None && before != Security::None {
+            self.events.push_back(TransportEvent::Unsecured);
+        }
         self.lanes = [None, None];
-        // A key that stays, or comes back, keeps its place in the stream of packets: what was used of it must not be used again.
-        let stays = matches!(
-            &before,
-            Security::Sdes { profile: old, remote: old_remote, .. } if old == profile && old_remote == remote
-        );
-        let made = (|| {
-            let known = self
-                .retired
-                .iter()
-                .position(|(key, sender)| key == local && sender.profile() == *profile);
-            let sender = match known {
-                Some(at) => self.retired.swap_remove(at).1,
-                None => SrtpSender::new(*profile, local)?,
-            };
-            self.senders = [Some(sender), None];
-            if !stays {
-                self.receivers = [Some(SrtpReceiver::new(*profile, remote)?), None];
-            }
-            Ok::<_, SrtpError>(())
-        })();
-        match made {
-            Ok(()) => self.secured(Keying::Sdes, *profile, None),
+        match self.keys.follow(&before, security) {
+            Ok(None) => {}
+            Ok(Some(profile)) => self.secured(Keying::Sdes, profile, None),
             Err(error) => self.fail(format!("the media cannot be secured: {error}")),
         }
     }
@@ -266,9 +234,9 @@ impl Transport {
                 match &mut self.ice {
                     Some(ice) => {
                         let authentic = ice.receive(now, local, source, datagram);
-                        self.figures.refused_stun += u64::from(!authentic);
+                        self.figures.refusals.stun += u64::from(!authentic);
                     }
-                    None => self.figures.refused_stun += 1,
+                    None => self.figures.refusals.stun += 1,
                 }
                 self.pump(now);
                 None
@@ -279,16 +247,16 @@ impl Transport {
                 match &mut self.lanes[index] {
                     Some(lane) if known => {
                         let taken = lane.receive(now, local, source, datagram);
-                        self.figures.refused_dtls += u64::from(!taken);
+                        self.figures.refusals.dtls += u64::from(!taken);
                     }
-                    _ => self.figures.refused_dtls += 1,
+                    _ => self.figures.refusals.dtls += 1,
                 }
                 self.pump(now);
                 None
             }
             128..=191 => self.open(channel, source, datagram),
             _ => {
-                self.figures.unreadable += 1;
+                self.figures.refusals.unreadable += 1;
                 None
             }
         }
@@ -297,11 +265,11 @@ impl Transport {
     /// Opens a packet of media.
     fn open(&mut self, channel: Channel, source: SocketAddr, datagram: &[u8]) -> Option<usize> {
         if datagram.len() > LONGEST {
-            self.figures.unreadable += 1;
+            self.figures.refusals.unreadable += 1;
             return None;
         }
         if self.ice.as_ref().is_some_and(|ice| !ice.knows(source)) {
-            self.figures.strays += 1;
+            self.figures.refusals.strays += 1;
             return None;
         }
         let index = self.index(channel);
@@ -310,26 +278,8 @@ impl Transport {
         if self.security == Security::None {
             return Some(datagram.len());
         }
-        let Some(receiver) = &mut self.receivers[index] else {
-            self.figures.early += 1;
-            return None;
-        };
-        let opened = if is_rtcp(datagram) {
-            receiver.unprotect_rtcp(&mut self.buffer)
-        } else {
-            receiver.unprotect_rtp(&mut self.buffer)
-        };
-        match opened {
-            Ok(length) => Some(length),
-            Err(error) => {
-                match error {
-                    SrtpError::Unauthentic => self.figures.unauthentic += 1,
-                    SrtpError::Replayed => self.figures.replayed += 1,
-                    _ => self.figures.unreadable += 1,
-                }
-                None
-            }
-        }
+        self.keys
+            .open(index, &mut self.buffer, &mut self.figures.refusals)
     }
 
     /// The packet that [`Transport::receive`] opened, or [`Transport::protect`] protected: so many of its bytes.
@@ -346,16 +296,7 @@ impl Transport {
             return Some(packet.len());
         }
         let index = self.index(channel);
-        let Some(sender) = &mut self.senders[index] else {
-            self.figures.unsent += 1;
-            return None;
-        };
-        let protected = if is_rtcp(packet) {
-            sender.protect_rtcp(&mut self.buffer)
-        } else {
-            sender.protect_rtp(&mut self.buffer)
-        };
-        if protected.is_err() {
+        if !self.keys.protect(index, &mut self.buffer) {
             self.figures.unsent += 1;
             return None;
         }
@@ -415,21 +356,12 @@ impl Transport {
                 Step::None => {}
                 Step::Keys(keys) => {
                     let role = lane.role();
-                    let made = (
-                        SrtpSender::new(keys.profile, &keys.local),
-                        SrtpReceiver::new(keys.profile, &keys.remote),
-                    );
-                    match made {
-                        (Ok(sender), Ok(receiver)) => {
-                            self.senders[index] = Some(sender);
-                            self.receivers[index] = Some(receiver);
-                            if index == 0 {
-                                self.secured(Keying::Dtls, keys.profile, Some(role));
-                            }
+                    match self.keys.take(index, &keys) {
+                        Ok(()) if index == 0 => {
+                            self.secured(Keying::Dtls, keys.profile, Some(role));
                         }
-                        (Err(error), _) | (_, Err(error)) => {
-                            self.fail(format!("the media cannot be secured: {error}"));
-                        }
+                        Ok(()) => {}
+                        Err(error) => self.fail(format!("the media cannot be secured: {error}")),
                     }
                 }
                 Step::Failed(error) if index == 0 || error.is_hostile() => {
@@ -476,7 +408,7 @@ impl Transport {
     /// Where media goes now.
     #[must_use]
     pub fn path(&self) -> Path {
-        if self.security != Security::None && self.senders[0].is_none() {
+        if self.security != Security::None && !self.keys.are_there() {
             return Path::Closed;
         }
         match &self.ice {
@@ -491,6 +423,24 @@ impl Transport {
     #[must_use]
     pub fn local(&self) -> Option<SocketAddr> {
         self.ice.as_ref()?.selected().map(|(local, _)| local)
+    }
+
+    /// Whether the peer proved by ICE that it is at this address.
+    #[must_use]
+    pub fn vouches_for(&self, source: SocketAddr) -> bool {
+        self.ice.as_ref().is_some_and(|ice| ice.knows(source))
+    }
+
+    /// The peer's address on the path that ICE found.
+    #[must_use]
+    pub fn ice_path(&self) -> Option<SocketAddr> {
+        self.ice.as_ref()?.selected().map(|(_, remote)| remote)
+    }
+
+    /// Whether ICE finds the path.
+    #[must_use]
+    pub const fn has_ice(&self) -> bool {
+        self.ice.is_some()
     }
 
     /// Whether a handshake or the search for a path is still under way, and packets should be looked for often.
