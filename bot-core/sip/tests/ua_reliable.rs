@@ -359,7 +359,10 @@ fn an_offer_in_a_reliable_response_is_answered_in_prack() {
     let (mut world, id, invite) = calling(9, false);
     world.inject(PEER, 0, provisional(&invite, 183, "t", 1, OFFER));
     world.wait(0, |event| match event {
-        Event::Progress { needs_prack, .. } => Some(assert!(needs_prack)),
+        Event::Progress { needs_prack, .. } => {
+            assert!(needs_prack);
+            Some(())
+        }
         _ => None,
     });
     assert_eq!(world.count(" PRACK"), 0);

@@ -3,6 +3,7 @@
 mod builder;
 mod serve;
 mod shared;
+mod signalling_options;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 pub use builder::EndpointBuilder;
 pub(crate) use shared::EndpointShared;
+pub use signalling_options::{Refresher, ReliableProvisionals, SessionTimer};
 
 use crate::account::RegistrationStatus;
 use crate::call::{Dial, IncomingCall};

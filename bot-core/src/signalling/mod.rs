@@ -4,6 +4,7 @@
 //! [`Signal`]s. SIP stands behind this seam in [`sip`]; another signalling can
 //! stand beside it. Bodies cross as opaque bytes.
 
+mod identity;
 pub(crate) mod sip;
 
 use std::net::{IpAddr, SocketAddr};
@@ -12,6 +13,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::call::HangupCause;
+
+pub use identity::{Diversion, HistoryEntry, Identity, Privacy};
 
 /// What a call asks of its signalling.
 #[derive(Debug)]
@@ -85,6 +88,7 @@ pub(crate) enum Signal {
         body: Option<Bytes>,
         /// The body is an offer, since we made none.
         is_offer: bool,
+        info: Arc<PeerInfo>,
     },
     /// The call that we placed was answered.
     Answered {

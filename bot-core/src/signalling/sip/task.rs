@@ -21,7 +21,7 @@ use super::transport::Transport;
 use super::{Arrival, Inbound, Locator, ToSip};
 use crate::account::RegistrationStatus;
 use crate::call::{HangupCause, Shared};
-use crate::endpoint::EndpointShared;
+use crate::endpoint::{EndpointShared, ReliableProvisionals, SessionTimer};
 use crate::error::Result;
 use crate::service::Reply;
 use crate::signalling::Signal;
@@ -67,6 +67,8 @@ struct Call {
 pub(crate) struct Settings {
     pub(crate) user_agent: String,
     pub(crate) max_calls: usize,
+    pub(crate) reliable: ReliableProvisionals,
+    pub(crate) session_timer: Option<SessionTimer>,
     /// For runs that must repeat; random otherwise.
     pub(crate) seed: Option<u64>,
 }
@@ -86,6 +88,8 @@ pub(crate) fn spawn(settings: Settings, parts: Parts) {
     let config = Config {
         user_agent: settings.user_agent,
         max_calls: settings.max_calls,
+        reliable: convert::reliability(settings.reliable),
+        session_timer: settings.session_timer.map(convert::session_timer),
         ..Config::default()
     };
     let ids = settings.seed.map_or_else(Ids::random, Ids::from_seed);
@@ -266,7 +270,10 @@ impl SipTask {
     /// Calls that we ended are over, though the far end has not said so; the BYE goes on being repeated.
     fn end_farewells(&mut self) {
         let now = tokio::time::Instant::now();
-        while let Some((_, id)) = self.farewells.pop_front_if(|(until, _)| *until <= now) {
+        while let Some((until, id)) = self.farewells.front().copied()
+            && until <= now
+        {
+            self.farewells.pop_front();
             if let Some(call) = self.calls.get(&id) {
                 let cause = convert::end_cause(&EndCause::LocalBye);
                 call.shared.on_signal(Signal::Ended(cause));
