@@ -6,6 +6,7 @@ mod builder;
 mod listeners;
 mod serve;
 mod shared;
+mod signalling_options;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ pub use ask::Ask;
 pub(crate) use ask::AskRequest;
 pub use builder::EndpointBuilder;
 pub(crate) use shared::EndpointShared;
+pub use signalling_options::{Refresher, ReliableProvisionals, SessionTimer};
 
 use crate::call::{Dial, IncomingCall};
 use crate::driver::connection::ConnectionStatistics;

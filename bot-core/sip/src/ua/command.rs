@@ -96,6 +96,8 @@ pub struct Invite {
     pub contact: Option<Uri>,
     /// Whether the callee must send its provisional responses reliably (RFC 3262), or refuse.
     pub require_reliable: bool,
+    /// How long the session lasts without a refresh, instead of the interval of the settings (RFC 4028).
+    pub session_interval: Option<Duration>,
 }
 
 impl Invite {
@@ -118,6 +120,7 @@ impl Invite {
             registration: None,
             contact: None,
             require_reliable: false,
+            session_interval: None,
         }
     }
 }

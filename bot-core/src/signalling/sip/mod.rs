@@ -8,6 +8,7 @@
 mod accounts;
 mod convert;
 mod digest;
+mod identity;
 mod listen;
 mod locate;
 mod place;
@@ -33,6 +34,7 @@ pub(crate) use accounts::{
     AccountCommand, Accounts, check as check_account, remove as remove_account,
 };
 pub(crate) use digest::Gate;
+pub(crate) use identity::{asserted_identity, diversions, history};
 pub(crate) use listen::{Listener, ListenerState, Wanted, bind};
 pub(crate) use locate::Locator;
 pub(crate) use place::{ask, leads_here, options, place, register};

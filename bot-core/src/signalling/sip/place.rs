@@ -15,7 +15,7 @@ use crate::call::{DialRequest, Shared};
 use crate::endpoint::{AskRequest, EndpointShared};
 use crate::error::{Error, Result};
 use crate::service::Reply;
-use crate::signalling::CallInfo;
+use crate::signalling::{CallInfo, Privacy};
 
 /// First wait before a registrar that cannot be found is tried again; it doubles.
 const RETRY: Duration = Duration::from_secs(2);
@@ -31,6 +31,8 @@ pub(crate) async fn place(
     let entry = account_for(endpoint, &request, &uri)?;
     let proxy = request.proxy.as_deref().map(parse_uri).transpose()?;
     let course = match &entry {
+        // The way that a peer came by is the way back to it, past every proxy.
+        _ if request.way.is_some() => Course::default(),
         Some(entry) => entry.course(&uri, proxy)?,
         None => Course {
             hop: proxy,
@@ -50,7 +52,15 @@ pub(crate) async fn place(
     let from = parse_uri(&from)?;
     let display = account.and_then(|account| account.display_name.clone());
     let display = request.from_display.clone().or(display);
+    let hides = request.privacy.is_some_and(Privacy::is_anonymous);
+    let from = if hides {
+        // RFC 3323 section 4.1.1.3.
+        parse_uri("sip:anonymous@anonymous.invalid")?
+    } else {
+        from
+    };
     let from_header = match &display {
+        _ if hides => format!("\"Anonymous\" <{}>", from.as_str()),
         Some(name) => format!(
             "\"{}\" <{}>",
             name.replace(['"', '\\', '\r', '\n'], ""),
@@ -83,17 +93,30 @@ pub(crate) async fn place(
     let call = Shared::new(info, endpoint.clone(), None);
     let open = call.open_media(media.bind, media.advertised, None)?;
     let mut open = call.gather(open, None).await?;
-    let offer = open.negotiation.offer(MediaDirection::SendRecv);
-    let plain = open.negotiation.plain_offer();
+    let offer = (!request.late_offer).then(|| open.negotiation.offer(MediaDirection::SendRecv));
+    let plain = match &offer {
+        Some(_) => open.negotiation.plain_offer(),
+        None => None,
+    };
     call.start_media(open)?;
     let mut invite = Invite::new(target, uri, from_header);
     invite.call_id = Some(call_id);
     invite.contact_user = entry.as_ref().and_then(|entry| entry.contact_user());
     invite.route = course.route;
     invite.registration = course.registration;
+    if hides {
+        // The public GRUU says who calls; the temporary one does not (RFC 5627 section 3.1.2).
+        invite.contact = entry.as_ref().and_then(|entry| entry.temporary_gruu());
+    }
     invite.headers = convert::headers(request.headers);
     invite.max_forwards = request.max_forwards.unwrap_or(invite.max_forwards);
-    invite.body = Some(convert::sdp(offer));
+    if let Some(privacy) = request.privacy {
+        let header = ("Privacy".to_owned(), privacy.to_string());
+        invite.headers.extend(convert::headers(vec![header]));
+    }
+    invite.session_interval = request.session_timer;
+    invite.require_reliable = request.require_reliable;
+    invite.body = offer.map(convert::sdp);
     invite.fallback = plain.map(convert::sdp);
     invite.credentials = request
         .credentials
