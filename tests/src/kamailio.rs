@@ -36,8 +36,8 @@ pub enum Digest {
 #[derive(Debug)]
 pub struct Kamailio {
     process: Process,
-    program: PathBuf,
-    arguments: Vec<String>,
+    /// The program and its arguments, to start it again.
+    command: Box<(PathBuf, Vec<String>)>,
     address: SocketAddr,
     control: String,
 }
@@ -108,8 +108,7 @@ impl Kamailio {
         let process = Process::start(lab, "kamailio", &program, &arguments, &[])?;
         let mut this = Self {
             process,
-            program,
-            arguments,
+            command: Box::new((program, arguments)),
             address: SocketAddr::from(([127, 0, 0, 1], port)),
             control,
         };
@@ -149,7 +148,8 @@ impl Kamailio {
     ///
     /// When it does not start.
     pub fn start_again(&mut self, lab: &Lab) -> Result<()> {
-        self.process = Process::start(lab, "kamailio", &self.program, &self.arguments, &[])?;
+        let (program, arguments) = &*self.command;
+        self.process = Process::start(lab, "kamailio", program, arguments, &[])?;
         self.wait_ready()
     }
 

@@ -259,6 +259,8 @@ impl SipTask {
         let account = self.account_of(request, source);
         let request = requests::request(request, source, account);
         // A full queue drops the pending request, which answers 500.
-        let _ = self.arrivals.try_send(Arrival::Request(pending, request));
+        let _ = self
+            .arrivals
+            .try_send(Arrival::Request(pending, Box::new(request)));
     }
 }
