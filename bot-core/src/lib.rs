@@ -39,11 +39,13 @@
 //!   Opus is encoded or decoded, and its build needs cmake.
 
 mod account;
+mod auth;
 mod bot;
 mod call;
 pub mod driver;
 mod endpoint;
 mod error;
+mod guard;
 mod router;
 mod run;
 mod service;
@@ -52,8 +54,9 @@ mod sound;
 mod template;
 pub mod trace;
 
-pub use account::{Account, RegistrationStatus};
+pub use account::{Account, Binding, Registration, RegistrationStatus};
 pub use async_trait::async_trait;
+pub use auth::{DigestAlgorithm, DigestAuth};
 pub use bot::Bot;
 pub use call::{
     Answer, AudioIn, AudioOut, Bridge, BridgeEnd, BridgeSide, Bridgeable, Call, CallEvent,
@@ -75,6 +78,7 @@ pub use driver::ice::{IceServer, IceServerError};
 pub use driver::shared_port::MediaPortStatistics;
 pub use endpoint::{Ask, Endpoint, EndpointBuilder, Refresher, ReliableProvisionals, SessionTimer};
 pub use error::{Error, Result, StartError};
+pub use guard::Guarded;
 pub use router::Router;
 pub use run::{run, shutdown_signal};
 pub use service::{Contact, Reply, Request, Service, answer_with};

@@ -19,6 +19,7 @@ pub mod browser;
 pub mod callbot;
 pub mod capture;
 pub mod coturn;
+pub mod dns;
 pub mod events;
 pub mod kamailio;
 pub mod lab;
@@ -42,6 +43,7 @@ pub mod prelude {
     pub use crate::callbot::{Call, Callbot};
     pub use crate::capture::Capture;
     pub use crate::coturn::Coturn;
+    pub use crate::dns::Dnsmasq;
     pub use crate::kamailio::{Digest, Kamailio};
     pub use crate::lab::{Lab, Peer, check};
     pub use crate::pki::{Authority, Validity};

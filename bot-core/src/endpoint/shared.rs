@@ -9,14 +9,13 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::account::{Account, RegistrationStatus};
 use crate::call::negotiate::MediaOptions;
 use crate::driver::clock::Clock;
 use crate::driver::connection::Links;
 use crate::driver::media::MediaHost;
 use crate::driver::memory::MemoryHost;
 use crate::driver::ports::RtpPorts;
-use crate::signalling::sip::{Arrival, Locator, ToSip};
+use crate::signalling::sip::{Accounts, Arrival, Locator, ToSip};
 use crate::sound::SoundCache;
 
 /// The parts of an endpoint that calls and tasks need.
@@ -35,8 +34,7 @@ pub(crate) struct EndpointShared {
     pub(crate) clock: Clock,
     pub(crate) sounds: SoundCache,
     pub(crate) rtp_timeout: Duration,
-    pub(crate) accounts: Vec<Account>,
-    pub(crate) registrations: Vec<(String, watch::Receiver<RegistrationStatus>)>,
+    pub(crate) accounts: Accounts,
     /// How many calls stand.
     pub(crate) active: watch::Sender<usize>,
     /// Bots that run.

@@ -27,6 +27,8 @@ pub(crate) fn call_info(request: &Request, source: &Source, media: MediaAddress)
         transport: source.protocol.via_name(),
         headers: pairs(headers),
         media,
+        account: None,
+        user: std::sync::OnceLock::new(),
         line: None,
     }
 }

@@ -5,7 +5,9 @@
 //! through the bounded queues of that task; events go straight to the calls
 //! they belong to.
 
+mod accounts;
 mod convert;
+mod digest;
 mod identity;
 mod listen;
 mod locate;
@@ -19,20 +21,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use callbot_sip::ua::{FlowId, Invite, InviteId, Protocol, Registration};
-use tokio::sync::{mpsc, oneshot, watch};
+use callbot_sip::ua::{FlowId, Invite, InviteId, Protocol};
+use tokio::sync::{mpsc, oneshot};
 
 use super::Act;
-use crate::account::RegistrationStatus;
 use crate::call::Shared;
 use crate::driver::connection::Connection;
 use crate::error::{Error, Result};
 use crate::service::{Reply, Request};
 
+pub(crate) use accounts::{
+    AccountCommand, Accounts, check as check_account, remove as remove_account,
+};
+pub(crate) use digest::Gate;
 pub(crate) use identity::{asserted_identity, diversions, history};
 pub(crate) use listen::{Listener, ListenerState, Wanted, bind};
 pub(crate) use locate::Locator;
-pub(crate) use place::{ask, check_account, leads_here, options, place, register};
+pub(crate) use place::{ask, leads_here, options, place, register};
 pub(crate) use requests::PendingRequest;
 pub(crate) use task::{Parts, Settings, spawn};
 pub use way::Way;
@@ -77,10 +82,7 @@ pub(crate) enum ToSip {
         call: Arc<Shared>,
         reply: oneshot::Sender<Result<()>>,
     },
-    Register {
-        registration: Box<Registration>,
-        status: watch::Sender<RegistrationStatus>,
-    },
+    Account(AccountCommand),
     Request {
         request: Box<callbot_sip::ua::OutOfDialog>,
         reply: oneshot::Sender<Result<Reply>>,
@@ -92,7 +94,7 @@ pub(crate) enum ToSip {
     /// A name was resolved, or was not.
     Resolved {
         transmit: Box<callbot_sip::ua::Transmit>,
-        result: std::io::Result<SocketAddr>,
+        result: std::result::Result<Vec<callbot_sip::ua::Hop>, String>,
     },
     /// So many calls at once, from now on.
     MaxCalls(usize),
