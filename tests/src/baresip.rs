@@ -39,6 +39,7 @@ pub struct Options {
     authority: Option<PathBuf>,
     encryption: Option<&'static str>,
     rtcp_mux: bool,
+    contact: Option<String>,
     ice: bool,
 }
 
@@ -90,6 +91,13 @@ impl Options {
     #[must_use]
     pub fn rtcp_mux(mut self) -> Self {
         self.rtcp_mux = true;
+        self
+    }
+
+    /// Writes its texts to this URI: it sends them to nobody but a contact.
+    #[must_use]
+    pub fn contact(mut self, uri: &str) -> Self {
+        self.contact = Some(uri.to_owned());
         self
     }
 
@@ -175,6 +183,7 @@ impl Baresip {
             authority: None,
             encryption: None,
             rtcp_mux: false,
+            contact: None,
             ice: false,
         }
     }
@@ -216,7 +225,13 @@ impl Baresip {
         );
         let account = format!("<sip:{name}@{domain};transport={transport}>;{parameters}\n");
         write("accounts", &account)?;
-        write("contacts", "")?;
+        let contact = options.contact.as_deref().unwrap_or_default();
+        let contacts = match contact {
+            "" => String::new(),
+            uri => format!("\"Contact\" <{uri}>\n"),
+        };
+        write("contacts", &contacts)?;
+        write("current_contact", contact)?;
         let process = Process::start(
             lab,
             name,
@@ -338,6 +353,27 @@ impl Baresip {
                 entry["type"] == kind
             })?
             .1)
+    }
+
+    /// Sends a text outside any call to its contact.
+    ///
+    /// # Errors
+    ///
+    /// When it refuses the command.
+    pub fn text(&mut self, words: &str) -> Result<()> {
+        self.command("message", words).map(drop)
+    }
+
+    /// Waits for a text with these words.
+    ///
+    /// # Errors
+    ///
+    /// When none comes in time.
+    pub fn wait_text(&mut self, words: &str, limit: Duration) -> Result<()> {
+        let what = format!("text {words}");
+        self.process.wait_until(&what, limit, |out, err| {
+            out.contains(words) || err.contains(words)
+        })
     }
 
     /// The keys that it heard begin, in order.
@@ -533,6 +569,7 @@ module sndfile.so
 {encryption}{path}module_tmp uuid.so
 module_tmp account.so
 module_app menu.so
+module_app contact.so
 module_app ctrl_tcp.so
 ctrl_tcp_listen 127.0.0.1:{control}
 snd_path {sounds}

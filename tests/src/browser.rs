@@ -293,6 +293,15 @@ impl Browser {
         self.command("resume", json!([])).map(drop)
     }
 
+    /// Sends a text outside any call and tells the status of the answer; JsSIP only.
+    ///
+    /// # Errors
+    ///
+    /// When the page refuses.
+    pub fn text(&mut self, uri: &str, words: &str) -> Result<Option<u64>> {
+        Ok(self.command("text", json!([uri, words]))?.as_u64())
+    }
+
     /// The status that OPTIONS to a URI is answered with (not by sipML5).
     ///
     /// # Errors

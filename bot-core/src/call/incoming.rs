@@ -37,12 +37,20 @@ impl IncomingCall {
     /// # Errors
     /// [`Error::HungUp`] when the caller gave up.
     pub async fn ring(&self) -> Result<()> {
+        self.ring_with(Vec::new()).await
+    }
+
+    /// The same, with headers of the 180.
+    ///
+    /// # Errors
+    /// As [`IncomingCall::ring`].
+    pub async fn ring_with(&self, headers: Vec<(String, String)>) -> Result<()> {
         if let Some(cause) = self.shared.cause() {
             return Err(Error::HungUp(cause));
         }
         self.shared.act(Act::Ring {
             status: 180,
-            headers: Vec::new(),
+            headers,
             body: None,
         })?;
         self.shared.advance(Phase::Ringing(180));
@@ -56,10 +64,18 @@ impl IncomingCall {
     /// [`Error::Media`] when there is no common codec, [`Error::HungUp`] when
     /// the caller gave up.
     pub async fn progress(self) -> Result<EarlyCall> {
+        self.progress_with(Vec::new()).await
+    }
+
+    /// The same, with headers of the 183.
+    ///
+    /// # Errors
+    /// As [`IncomingCall::progress`].
+    pub async fn progress_with(self, headers: Vec<(String, String)>) -> Result<EarlyCall> {
         let body = open(&self.shared).await?;
         self.shared.act(Act::Ring {
             status: 183,
-            headers: Vec::new(),
+            headers,
             body: Some(body),
         })?;
         self.shared.advance(Phase::Ringing(183));

@@ -369,7 +369,17 @@ impl Negotiation {
         self.current.as_ref()
     }
 
-    /// Whether the far end keeps us from sending: it put us on hold.
+    /// Whether we keep the far end from sending, and whether it keeps us.
+    pub(crate) fn held_by(&self) -> (bool, bool) {
+        let wanted = self.direction();
+        let sends = self.current.as_ref().map(|n| n.direction.sends());
+        (
+            sends.is_some() && !wanted.receives(),
+            wanted.sends() && sends == Some(false),
+        )
+    }
+
+    /// Whether we may not send: the far end put us on hold, or we chose to listen only.
     pub(crate) fn held(&self) -> bool {
         self.current
             .as_ref()

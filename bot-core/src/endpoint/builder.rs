@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Endpoint, EndpointShared};
+use super::{Endpoint, EndpointShared, ReliableProvisionals, SessionTimer};
 use crate::account::{Account, RegistrationStatus};
 use crate::call::negotiate::MediaOptions;
 use crate::driver::certificate::Identity;
@@ -66,6 +66,8 @@ pub struct EndpointBuilder {
     media_threads: usize,
     rtp_timeout: Duration,
     user_agent: String,
+    reliable: ReliableProvisionals,
+    session_timer: Option<SessionTimer>,
     memory: Option<MemoryHost>,
     seed: Option<u64>,
     observer: Option<MessageObserver>,
@@ -98,6 +100,8 @@ impl Default for EndpointBuilder {
             media_threads: std::thread::available_parallelism().map_or(1, usize::from),
             rtp_timeout: Duration::from_secs(10),
             user_agent: concat!("callbot/", env!("CARGO_PKG_VERSION")).to_owned(),
+            reliable: ReliableProvisionals::default(),
+            session_timer: Some(SessionTimer::default()),
             memory: None,
             seed: None,
             observer: None,
@@ -291,6 +295,20 @@ impl EndpointBuilder {
         self
     }
 
+    /// How provisional responses are made sure of (RFC 3262);
+    /// [`ReliableProvisionals::Supported`] by default.
+    pub fn reliable_provisionals(mut self, reliable: ReliableProvisionals) -> Self {
+        self.reliable = reliable;
+        self
+    }
+
+    /// Session timers (RFC 4028), by default every 1,800 s; `None` takes no
+    /// part in them.
+    pub fn session_timer(mut self, timer: impl Into<Option<SessionTimer>>) -> Self {
+        self.session_timer = timer.into();
+        self
+    }
+
     /// Stands on a host of an in-memory network instead of the machine's. The
     /// runtime must be a current-thread one; its clock may be paused.
     pub fn memory(mut self, host: MemoryHost) -> Self {
@@ -418,6 +436,8 @@ impl EndpointBuilder {
             arrivals: tokio::sync::Mutex::new(arrivals_out),
             locator: locator.clone(),
             links,
+            memory: self.memory.clone(),
+            binding: tokio::sync::Mutex::new(()),
             ports: RtpPorts::new(self.rtp_ports, self.memory),
             media,
             media_options: MediaOptions {
@@ -457,6 +477,8 @@ impl EndpointBuilder {
         let settings = Settings {
             user_agent: self.user_agent,
             max_calls: self.max_calls,
+            reliable: self.reliable,
+            session_timer: self.session_timer,
             seed: self.seed,
         };
         sip::spawn(

@@ -1,16 +1,22 @@
 //! An endpoint: listeners, accounts and ports, through which bots take and place calls.
 
+mod ask;
 mod builder;
+mod listeners;
 mod serve;
 mod shared;
+mod signalling_options;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
+pub use ask::Ask;
+pub(crate) use ask::AskRequest;
 pub use builder::EndpointBuilder;
 pub(crate) use shared::EndpointShared;
+pub use signalling_options::{Refresher, ReliableProvisionals, SessionTimer};
 
 use crate::account::RegistrationStatus;
 use crate::call::{Dial, IncomingCall};
@@ -122,6 +128,7 @@ impl Endpoint {
             .locator
             .listeners()
             .iter()
+            .filter(|listener| listener.is_open())
             .map(ToString::to_string)
             .collect()
     }

@@ -4,14 +4,18 @@
 //! [`Signal`]s. SIP stands behind this seam in [`sip`]; another signalling can
 //! stand beside it. Bodies cross as opaque bytes.
 
+mod identity;
 pub(crate) mod sip;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::call::HangupCause;
+
+pub use identity::{Diversion, HistoryEntry, Identity, Privacy};
 
 /// What a call asks of its signalling.
 #[derive(Debug)]
@@ -85,6 +89,7 @@ pub(crate) enum Signal {
         body: Option<Bytes>,
         /// The body is an offer, since we made none.
         is_offer: bool,
+        info: Arc<PeerInfo>,
     },
     /// The far end refused the offer of the call that we placed, and was made our
     /// plain one.
@@ -149,6 +154,8 @@ pub struct CallInfo {
     pub(crate) transport: &'static str,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) media: MediaAddress,
+    /// Keeps the listener that the call came to, or goes out by.
+    pub(crate) line: Option<TaskTrackerToken>,
 }
 
 /// Where this side's RTP lives for one call.

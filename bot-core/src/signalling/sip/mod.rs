@@ -6,12 +6,14 @@
 //! they belong to.
 
 mod convert;
+mod identity;
 mod listen;
 mod locate;
 mod place;
 mod requests;
 mod task;
 mod transport;
+mod way;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,11 +29,13 @@ use crate::driver::connection::Connection;
 use crate::error::{Error, Result};
 use crate::service::{Reply, Request};
 
-pub(crate) use listen::{Listener, Wanted, bind};
+pub(crate) use identity::{asserted_identity, diversions, history};
+pub(crate) use listen::{Listener, ListenerState, Wanted, bind};
 pub(crate) use locate::Locator;
-pub(crate) use place::{check_account, leads_here, options, place, register};
+pub(crate) use place::{ask, check_account, leads_here, options, place, register};
 pub(crate) use requests::PendingRequest;
 pub(crate) use task::{Parts, Settings, spawn};
+pub use way::Way;
 
 /// Commands of bots that wait for the task.
 pub(crate) const COMMANDS: usize = 8192;
@@ -90,6 +94,8 @@ pub(crate) enum ToSip {
         transmit: Box<callbot_sip::ua::Transmit>,
         result: std::io::Result<SocketAddr>,
     },
+    /// So many calls at once, from now on.
+    MaxCalls(usize),
     /// New calls are refused from now on.
     Refuse,
     /// Hangs all calls up.

@@ -12,10 +12,10 @@ use super::locate::{Located, parse_uri};
 use super::{ToSip, convert};
 use crate::account::{Account, RegistrationStatus};
 use crate::call::{DialRequest, Shared};
-use crate::endpoint::EndpointShared;
+use crate::endpoint::{AskRequest, EndpointShared};
 use crate::error::{Error, Result};
 use crate::service::Reply;
-use crate::signalling::CallInfo;
+use crate::signalling::{CallInfo, Privacy};
 
 /// First wait before a registrar that cannot be found is tried again; it doubles.
 const RETRY: Duration = Duration::from_secs(2);
@@ -37,14 +37,25 @@ pub(crate) async fn place(
     };
     let proxy = request.proxy.as_deref().or_else(registrar);
     let proxy = proxy.map(parse_uri).transpose()?;
-    let located = endpoint.locator.locate(uri, proxy.as_ref()).await?;
+    let located = match &request.way {
+        Some(way) => way.locate(uri, &endpoint.locator),
+        None => endpoint.locator.locate(uri, proxy.as_ref()).await?,
+    };
     let from = match (&request.from, account) {
         (Some(from), _) => from.clone(),
         (None, Some(account)) => account.aor.clone(),
         (None, None) => anonymous(&located),
     };
     let from = parse_uri(&from)?;
+    let hides = request.privacy.is_some_and(Privacy::is_anonymous);
+    let from = if hides {
+        // RFC 3323 section 4.1.1.3.
+        parse_uri("sip:anonymous@anonymous.invalid")?
+    } else {
+        from
+    };
     let from_header = match &request.from_display {
+        _ if hides => format!("\"Anonymous\" <{}>", from.as_str()),
         Some(name) => format!(
             "\"{}\" <{}>",
             name.replace(['"', '\\', '\r', '\n'], ""),
@@ -67,6 +78,7 @@ pub(crate) async fn place(
         transport: located.target.protocol.via_name(),
         headers: request.headers.clone(),
         media: located.media,
+        line: located.line.clone(),
     });
     let Located {
         target, uri, media, ..
@@ -74,15 +86,24 @@ pub(crate) async fn place(
     let call = Shared::new(info, endpoint.clone(), None);
     let open = call.open_media(media.bind, media.advertised, None)?;
     let mut open = call.gather(open, None).await?;
-    let offer = open.negotiation.offer(MediaDirection::SendRecv);
-    let plain = open.negotiation.plain_offer();
+    let offer = (!request.late_offer).then(|| open.negotiation.offer(MediaDirection::SendRecv));
+    let plain = match &offer {
+        Some(_) => open.negotiation.plain_offer(),
+        None => None,
+    };
     call.start_media(open)?;
     let mut invite = Invite::new(target, uri, from_header);
     invite.call_id = Some(call_id);
     invite.contact_user = account.and_then(|account| user_of(&account.aor));
     invite.headers = convert::headers(request.headers);
     invite.max_forwards = request.max_forwards.unwrap_or(invite.max_forwards);
-    invite.body = Some(convert::sdp(offer));
+    if let Some(privacy) = request.privacy {
+        let header = ("Privacy".to_owned(), privacy.to_string());
+        invite.headers.extend(convert::headers(vec![header]));
+    }
+    invite.session_interval = request.session_timer;
+    invite.require_reliable = request.require_reliable;
+    invite.body = offer.map(convert::sdp);
     invite.fallback = plain.map(convert::sdp);
     invite.credentials = request
         .credentials
@@ -229,11 +250,52 @@ pub(crate) async fn leads_here(
     Ok(endpoint.locator.is_own(located.remote))
 }
 
+/// Sends a request outside any call. Cancel safe.
+pub(crate) async fn ask(endpoint: &Arc<EndpointShared>, asked: AskRequest) -> Result<Reply> {
+    let unfit = |why: &str| Error::Uri {
+        uri: asked.uri.clone(),
+        why: why.to_owned(),
+    };
+    let method: Method = asked
+        .method
+        .parse()
+        .map_err(|_| unfit("its method has characters that no method has"))?;
+    if matches!(
+        method,
+        Method::Invite | Method::Ack | Method::Cancel | Method::Bye
+    ) {
+        return Err(unfit(
+            "INVITE, ACK, CANCEL and BYE belong to calls: dial it",
+        ));
+    }
+    let uri = parse_uri(&asked.uri)?;
+    let located = match &asked.way {
+        Some(way) => way.locate(uri, &endpoint.locator),
+        None => endpoint.locator.locate(uri, None).await?,
+    };
+    let name_addr = |uri: &String| parse_uri(uri).map(|uri| format!("<{}>", uri.as_str()));
+    let from = match &asked.from {
+        Some(from) => name_addr(from)?,
+        None => format!("<{}>", anonymous(&located)),
+    };
+    let mut request = OutOfDialog::new(located.target, method, located.uri, from);
+    request.to = asked.to.as_ref().map(name_addr).transpose()?;
+    request.headers = convert::headers(asked.headers);
+    request.body = asked
+        .body
+        .map(|(content_type, body)| callbot_sip::ua::Body::new(content_type, body));
+    send(endpoint, request).await
+}
+
 /// Asks a peer for its OPTIONS. Cancel safe.
 pub(crate) async fn options(endpoint: &Arc<EndpointShared>, uri: &str) -> Result<Reply> {
     let located = endpoint.locator.locate(parse_uri(uri)?, None).await?;
     let from = format!("<{}>", anonymous(&located));
     let request = OutOfDialog::new(located.target, Method::Options, located.uri, from);
+    send(endpoint, request).await
+}
+
+async fn send(endpoint: &EndpointShared, request: OutOfDialog) -> Result<Reply> {
     let (reply, answer) = oneshot::channel();
     let command = ToSip::Request {
         request: Box::new(request),

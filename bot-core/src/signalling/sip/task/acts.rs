@@ -81,6 +81,7 @@ impl SipTask {
                         .transport_failed(now, &FailedTransport::of(&transmit), why);
                 }
             },
+            ToSip::MaxCalls(calls) => self.ua.set_max_calls(calls),
             ToSip::Refuse => self.refusing = true,
             ToSip::HangUpAll => {
                 let mut ids: Vec<_> = self.calls.keys().copied().collect();
