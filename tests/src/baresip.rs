@@ -355,6 +355,18 @@ impl Baresip {
             .1)
     }
 
+    /// Waits until its registrar has said 200. That may be before anybody listens to its events.
+    ///
+    /// # Errors
+    ///
+    /// When it is not registered in time.
+    pub fn wait_registered(&mut self, limit: Duration) -> Result<()> {
+        self.process
+            .wait_until("its registration", limit, |out, err| {
+                out.contains("200 OK") || err.contains("200 OK")
+            })
+    }
+
     /// Sends a text outside any call to its contact.
     ///
     /// # Errors

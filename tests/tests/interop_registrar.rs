@@ -40,14 +40,14 @@ fn baresip(lab: &Lab, registrar: SocketAddr) -> Result<Baresip> {
         .write(&file)?;
     let account =
         format!(";regint=60;auth_user=1000;auth_pass=pw-1000;outbound=\"sip:{registrar}\"");
-    let baresip = Baresip::named("1000", Source::File(file))
+    let mut baresip = Baresip::named("1000", Source::File(file))
         .account(&account)
         .registrar(registrar)
         .codec("pcmu")
         .contact(&format!("sip:1001@{registrar}"))
         .answering()
         .start(lab)?;
-    baresip.wait_event("REGISTER_OK", seconds(5))?;
+    baresip.wait_registered(seconds(5))?;
     Ok(baresip)
 }
 
