@@ -94,7 +94,7 @@ impl Options {
         self
     }
 
-    /// Writes its texts to this URI: it sends them to nobody but a contact.
+    /// Writes its texts to this URI, for it sends them to nobody but a contact, and shows the texts that come.
     #[must_use]
     pub fn contact(mut self, uri: &str) -> Self {
         self.contact = Some(uri.to_owned());
@@ -232,13 +232,12 @@ impl Baresip {
         };
         write("contacts", &contacts)?;
         write("current_contact", contact)?;
-        let process = Process::start(
-            lab,
-            name,
-            &program,
-            &["-f".as_ref(), folder.as_os_str()],
-            &[],
-        )?;
+        let mut arguments = vec!["-f".as_ref(), folder.as_os_str()];
+        if options.contact.is_some() {
+            // Texts are shown nowhere but in the SIP messages that it prints.
+            arguments.push("-s".as_ref());
+        }
+        let process = Process::start(lab, name, &program, &arguments, &[])?;
         let address = SocketAddr::from(([127, 0, 0, 1], control));
         let stream = wait_for("control port of baresip", Duration::from_secs(5), || {
             TcpStream::connect(address).ok()
