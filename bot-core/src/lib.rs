@@ -31,6 +31,12 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Features
+//!
+//! - `libopus`: Opus by libopus, the reference in C, instead of by the Rust
+//!   code that every build has. It costs about two thirds of the CPU where
+//!   Opus is encoded or decoded, and its build needs cmake.
 
 mod account;
 mod bot;
@@ -52,25 +58,26 @@ pub use bot::Bot;
 pub use call::{
     Answer, AudioIn, AudioOut, Bridge, BridgeEnd, BridgeSide, Bridgeable, Call, CallEvent,
     CallMonitor, Cause, Dial, DtmfMethod, EarlyCall, Gather, Gathered, HangupCause, IncomingCall,
-    OutgoingCall, Party, Play, PlayEnd, Playback, Record, RecordEnd, Recorded, Recording, SendDtmf,
-    bridge,
+    MusicOnHold, OutgoingCall, Party, Play, PlayEnd, Playback, Reason, Record, RecordEnd, Recorded,
+    Recording, SendDtmf, bridge,
 };
 pub use callbot_media::analysis;
 pub use callbot_media::codec::Codec;
 pub use callbot_media::frame::Frame;
 pub use callbot_media::leg::srtp::Profile as SrtpProfile;
 pub use callbot_media::player::Prompt;
-pub use callbot_media::sdp::{Keying, SrtpPolicy};
+pub use callbot_media::sdp::{Direction, Keying, SrtpPolicy};
 pub use callbot_media::session::Statistics;
 pub use callbot_media::tone::Tone;
 pub use driver::connection::ConnectionStatistics;
 pub use driver::http::{HttpPages, Page};
 pub use driver::ice::{IceServer, IceServerError};
-pub use endpoint::{Ask, Endpoint, EndpointBuilder};
+pub use driver::shared_port::MediaPortStatistics;
+pub use endpoint::{Ask, Endpoint, EndpointBuilder, Refresher, ReliableProvisionals, SessionTimer};
 pub use error::{Error, Result, StartError};
 pub use router::Router;
 pub use run::{run, shutdown_signal};
 pub use service::{Contact, Reply, Request, Service, answer_with};
-pub use signalling::CallInfo;
 pub use signalling::sip::Way;
+pub use signalling::{CallInfo, Diversion, HistoryEntry, Identity, Privacy};
 pub use sound::Sound;

@@ -37,12 +37,20 @@ impl IncomingCall {
     /// # Errors
     /// [`Error::HungUp`] when the caller gave up.
     pub async fn ring(&self) -> Result<()> {
+        self.ring_with(Vec::new()).await
+    }
+
+    /// The same, with headers of the 180.
+    ///
+    /// # Errors
+    /// As [`IncomingCall::ring`].
+    pub async fn ring_with(&self, headers: Vec<(String, String)>) -> Result<()> {
         if let Some(cause) = self.shared.cause() {
             return Err(Error::HungUp(cause));
         }
         self.shared.act(Act::Ring {
             status: 180,
-            headers: Vec::new(),
+            headers,
             body: None,
         })?;
         self.shared.advance(Phase::Ringing(180));
@@ -56,10 +64,18 @@ impl IncomingCall {
     /// [`Error::Media`] when there is no common codec, [`Error::HungUp`] when
     /// the caller gave up.
     pub async fn progress(self) -> Result<EarlyCall> {
+        self.progress_with(Vec::new()).await
+    }
+
+    /// The same, with headers of the 183.
+    ///
+    /// # Errors
+    /// As [`IncomingCall::progress`].
+    pub async fn progress_with(self, headers: Vec<(String, String)>) -> Result<EarlyCall> {
         let body = open(&self.shared).await?;
         self.shared.act(Act::Ring {
             status: 183,
-            headers: Vec::new(),
+            headers,
             body: Some(body),
         })?;
         self.shared.advance(Phase::Ringing(183));
@@ -197,7 +213,7 @@ async fn open(shared: &Arc<Shared>) -> Result<bytes::Bytes> {
     }
     let (local, advertised) = addresses(shared);
     let offer = shared.lock().offer.clone();
-    let opened = match shared.open_media(local, advertised) {
+    let opened = match shared.open_media(local, advertised, offer.as_deref()) {
         Ok(media) => shared.gather(media, offer.as_deref()).await,
         Err(error) => Err(error),
     };
@@ -215,14 +231,26 @@ async fn open(shared: &Arc<Shared>) -> Result<bytes::Bytes> {
     }
     let body = match offer {
         None => media.negotiation.offer(MediaDirection::SendRecv),
-        Some(offer) => match media.negotiation.answer(&offer) {
-            Ok((body, _)) => body,
-            Err(error) => {
-                let warning = vec![("Warning".to_owned(), warning(&error.to_string()))];
-                refuse(shared, error.status(), None, warning).await?;
-                return Err(Error::Media(error.to_string()));
+        Some(offer) => {
+            let mut answered = media.negotiation.answer(&offer);
+            if media.shares_port()
+                && !answered
+                    .as_ref()
+                    .is_ok_and(|(_, agreed)| agreed.ice.is_some())
+            {
+                // Only ICE tells whose packets are whose on a port of many legs.
+                media = shared.open_media(local, advertised, None)?;
+                answered = media.negotiation.answer(&offer);
             }
-        },
+            match answered {
+                Ok((body, _)) => body,
+                Err(error) => {
+                    let warning = vec![("Warning".to_owned(), warning(&error.to_string()))];
+                    refuse(shared, error.status(), None, warning).await?;
+                    return Err(Error::Media(error.to_string()));
+                }
+            }
+        }
     };
     shared.start_media(media)?;
     shared.lock().local_description = Some(body.clone());

@@ -14,11 +14,13 @@ mod dtmf;
 mod early;
 mod event;
 mod gather;
+mod hold;
 mod incoming;
 mod monitor;
 pub(crate) mod negotiate;
 mod outgoing;
 mod playback;
+mod reason;
 mod recording;
 mod shared;
 
@@ -30,10 +32,12 @@ pub use dtmf::{DtmfMethod, SendDtmf};
 pub use early::EarlyCall;
 pub use event::CallEvent;
 pub use gather::{Gather, Gathered};
+pub use hold::MusicOnHold;
 pub use incoming::{Answer, IncomingCall};
 pub use monitor::CallMonitor;
 pub use outgoing::{Dial, OutgoingCall};
 pub use playback::{Play, PlayEnd, Playback};
+pub use reason::Reason;
 pub use recording::{Record, RecordEnd, Recorded, Recording};
 
 pub(crate) use outgoing::DialRequest;

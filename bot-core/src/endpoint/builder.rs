@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Endpoint, EndpointShared};
+use super::{Endpoint, EndpointShared, ReliableProvisionals, SessionTimer};
 use crate::account::{Account, RegistrationStatus};
 use crate::call::negotiate::MediaOptions;
 use crate::driver::certificate::Identity;
@@ -59,12 +59,15 @@ pub struct EndpointBuilder {
     ice_servers: Vec<IceServer>,
     ice_relay_only: bool,
     ice_lite: bool,
+    port_per_call: bool,
     connections_per_address: usize,
     accounts: Vec<Account>,
     max_calls: usize,
     media_threads: usize,
     rtp_timeout: Duration,
     user_agent: String,
+    reliable: ReliableProvisionals,
+    session_timer: Option<SessionTimer>,
     memory: Option<MemoryHost>,
     seed: Option<u64>,
     observer: Option<MessageObserver>,
@@ -90,12 +93,15 @@ impl Default for EndpointBuilder {
             ice_servers: Vec::new(),
             ice_relay_only: false,
             ice_lite: false,
+            port_per_call: false,
             connections_per_address: PER_ADDRESS,
             accounts: Vec::new(),
             max_calls: 5_000,
             media_threads: std::thread::available_parallelism().map_or(1, usize::from),
             rtp_timeout: Duration::from_secs(10),
             user_agent: concat!("callbot/", env!("CARGO_PKG_VERSION")).to_owned(),
+            reliable: ReliableProvisionals::default(),
+            session_timer: Some(SessionTimer::default()),
             memory: None,
             seed: None,
             observer: None,
@@ -247,6 +253,16 @@ impl EndpointBuilder {
         self
     }
 
+    /// Gives each call UDP ports of its own, as those without ICE have them in
+    /// any case. By default the calls that come in with ICE share one port a
+    /// media thread, which takes less of the machine and of a firewall; calls
+    /// that this endpoint places, and those for which a STUN or TURN server is
+    /// asked, have their own.
+    pub fn port_per_call(mut self, own: bool) -> Self {
+        self.port_per_call = own;
+        self
+    }
+
     /// Connections (TCP, TLS, WS, WSS) that each listener takes from one address, or from one /64 of IPv6: 1,000 by
     /// default. More are closed at once and counted. A proxy in front through which everybody comes may need more.
     pub fn connections_per_address(mut self, connections: usize) -> Self {
@@ -276,6 +292,20 @@ impl EndpointBuilder {
     /// What the User-Agent and Server headers say.
     pub fn user_agent(mut self, name: impl Into<String>) -> Self {
         self.user_agent = name.into();
+        self
+    }
+
+    /// How provisional responses are made sure of (RFC 3262);
+    /// [`ReliableProvisionals::Supported`] by default.
+    pub fn reliable_provisionals(mut self, reliable: ReliableProvisionals) -> Self {
+        self.reliable = reliable;
+        self
+    }
+
+    /// Session timers (RFC 4028), by default every 1,800 s; `None` takes no
+    /// part in them.
+    pub fn session_timer(mut self, timer: impl Into<Option<SessionTimer>>) -> Self {
+        self.session_timer = timer.into();
         self
     }
 
@@ -424,6 +454,7 @@ impl EndpointBuilder {
                     limit: GATHERING,
                     absent: Arc::default(),
                 },
+                port_per_call: self.port_per_call,
             },
             clock,
             sounds: SoundCache::new(),
@@ -446,6 +477,8 @@ impl EndpointBuilder {
         let settings = Settings {
             user_agent: self.user_agent,
             max_calls: self.max_calls,
+            reliable: self.reliable,
+            session_timer: self.session_timer,
             seed: self.seed,
         };
         sip::spawn(

@@ -5,6 +5,7 @@ mod builder;
 mod listeners;
 mod serve;
 mod shared;
+mod signalling_options;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +16,12 @@ pub use ask::Ask;
 pub(crate) use ask::AskRequest;
 pub use builder::EndpointBuilder;
 pub(crate) use shared::EndpointShared;
+pub use signalling_options::{Refresher, ReliableProvisionals, SessionTimer};
 
 use crate::account::RegistrationStatus;
 use crate::call::{Dial, IncomingCall};
 use crate::driver::connection::ConnectionStatistics;
+use crate::driver::shared_port::MediaPortStatistics;
 use crate::error::{Error, Result};
 use crate::service::{Reply, Service};
 use crate::signalling::sip::{self, Arrival, ToSip};
@@ -145,6 +148,13 @@ impl Endpoint {
         self.shared().links.counters.read()
     }
 
+    /// What the UDP ports brought so far that ICE legs share, and what of it was
+    /// nobody's. What was refused of one call's packets is in its
+    /// [`statistics`](crate::Call::statistics).
+    pub fn media_ports(&self) -> MediaPortStatistics {
+        self.shared().media.shared_ports()
+    }
+
     /// Calls that stand now.
     pub fn active_calls(&self) -> usize {
         *self.shared().active.borrow()
@@ -189,6 +199,13 @@ impl Endpoint {
     /// rest up, unregisters, and waits until recordings are whole.
     pub async fn shutdown(&self, drain: Duration) {
         let shared = self.shared();
+        // Who runs a bot from the command line has no other place to read them.
+        let (connections, media_ports) = (self.connections(), self.media_ports());
+        tracing::info!(
+            ?connections,
+            ?media_ports,
+            "what strangers and peers brought until now"
+        );
         let _ = shared.commands.send(ToSip::Refuse).await;
         shared.closing.cancel();
         let mut active = shared.active.subscribe();

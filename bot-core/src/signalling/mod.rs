@@ -4,6 +4,7 @@
 //! [`Signal`]s. SIP stands behind this seam in [`sip`]; another signalling can
 //! stand beside it. Bodies cross as opaque bytes.
 
+mod identity;
 pub(crate) mod sip;
 
 use std::net::{IpAddr, SocketAddr};
@@ -13,6 +14,8 @@ use bytes::Bytes;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::call::HangupCause;
+
+pub use identity::{Diversion, HistoryEntry, Identity, Privacy};
 
 /// What a call asks of its signalling.
 #[derive(Debug)]
@@ -86,6 +89,7 @@ pub(crate) enum Signal {
         body: Option<Bytes>,
         /// The body is an offer, since we made none.
         is_offer: bool,
+        info: Arc<PeerInfo>,
     },
     /// The far end refused the offer of the call that we placed, and was made our
     /// plain one.

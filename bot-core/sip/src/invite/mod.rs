@@ -118,6 +118,8 @@ struct Extensions {
     updates: bool,
     /// Whether the peer knows of session timers.
     timers: bool,
+    /// The interval that this call asks for, in seconds, where it is not that of the settings.
+    interval: Option<u32>,
     /// The Min-SE that a 422 told us, in seconds.
     min_se: u32,
     provisionals: Option<Box<Provisionals>>,

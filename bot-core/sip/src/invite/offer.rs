@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::cancel::Cancel;
 use super::prack::Branch;
+use super::session_timer::seconds;
 use super::{Extensions, Phase, Session};
 use crate::auth::{Authenticator, MAX_TRIES};
 use crate::dialog::{CallerSide, Dialog, Peer, next_hop, split_route};
@@ -120,6 +121,11 @@ impl Session {
             extensions: Extensions::default(),
             armed: Armed::default(),
         });
+        let interval = session
+            .outgoing
+            .as_ref()
+            .and_then(|outgoing| outgoing.invite.session_interval);
+        session.extensions.interval = interval.map(seconds);
         session.send_invite(core, now, 1);
         Ok(session)
     }

@@ -90,6 +90,8 @@ pub struct Invite {
     pub max_forwards: u8,
     /// Whether the callee must send its provisional responses reliably (RFC 3262), or refuse.
     pub require_reliable: bool,
+    /// How long the session lasts without a refresh, instead of the interval of the settings (RFC 4028).
+    pub session_interval: Option<Duration>,
 }
 
 impl Invite {
@@ -110,6 +112,7 @@ impl Invite {
             follow_redirects: false,
             max_forwards: 70,
             require_reliable: false,
+            session_interval: None,
         }
     }
 }

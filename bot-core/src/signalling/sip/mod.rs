@@ -6,6 +6,7 @@
 //! they belong to.
 
 mod convert;
+mod identity;
 mod listen;
 mod locate;
 mod place;
@@ -28,6 +29,7 @@ use crate::driver::connection::Connection;
 use crate::error::{Error, Result};
 use crate::service::{Reply, Request};
 
+pub(crate) use identity::{asserted_identity, diversions, history};
 pub(crate) use listen::{Listener, ListenerState, Wanted, bind};
 pub(crate) use locate::Locator;
 pub(crate) use place::{ask, check_account, leads_here, options, place, register};

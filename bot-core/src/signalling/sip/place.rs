@@ -15,7 +15,7 @@ use crate::call::{DialRequest, Shared};
 use crate::endpoint::{AskRequest, EndpointShared};
 use crate::error::{Error, Result};
 use crate::service::Reply;
-use crate::signalling::CallInfo;
+use crate::signalling::{CallInfo, Privacy};
 
 /// First wait before a registrar that cannot be found is tried again; it doubles.
 const RETRY: Duration = Duration::from_secs(2);
@@ -47,7 +47,15 @@ pub(crate) async fn place(
         (None, None) => anonymous(&located),
     };
     let from = parse_uri(&from)?;
+    let hides = request.privacy.is_some_and(Privacy::is_anonymous);
+    let from = if hides {
+        // RFC 3323 section 4.1.1.3.
+        parse_uri("sip:anonymous@anonymous.invalid")?
+    } else {
+        from
+    };
     let from_header = match &request.from_display {
+        _ if hides => format!("\"Anonymous\" <{}>", from.as_str()),
         Some(name) => format!(
             "\"{}\" <{}>",
             name.replace(['"', '\\', '\r', '\n'], ""),
@@ -76,17 +84,26 @@ pub(crate) async fn place(
         target, uri, media, ..
     } = located;
     let call = Shared::new(info, endpoint.clone(), None);
-    let open = call.open_media(media.bind, media.advertised)?;
+    let open = call.open_media(media.bind, media.advertised, None)?;
     let mut open = call.gather(open, None).await?;
-    let offer = open.negotiation.offer(MediaDirection::SendRecv);
-    let plain = open.negotiation.plain_offer();
+    let offer = (!request.late_offer).then(|| open.negotiation.offer(MediaDirection::SendRecv));
+    let plain = match &offer {
+        Some(_) => open.negotiation.plain_offer(),
+        None => None,
+    };
     call.start_media(open)?;
     let mut invite = Invite::new(target, uri, from_header);
     invite.call_id = Some(call_id);
     invite.contact_user = account.and_then(|account| user_of(&account.aor));
     invite.headers = convert::headers(request.headers);
     invite.max_forwards = request.max_forwards.unwrap_or(invite.max_forwards);
-    invite.body = Some(convert::sdp(offer));
+    if let Some(privacy) = request.privacy {
+        let header = ("Privacy".to_owned(), privacy.to_string());
+        invite.headers.extend(convert::headers(vec![header]));
+    }
+    invite.session_interval = request.session_timer;
+    invite.require_reliable = request.require_reliable;
+    invite.body = offer.map(convert::sdp);
     invite.fallback = plain.map(convert::sdp);
     invite.credentials = request
         .credentials

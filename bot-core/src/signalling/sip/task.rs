@@ -22,7 +22,7 @@ use super::{Arrival, Inbound, Locator, ToSip};
 use crate::account::RegistrationStatus;
 use crate::call::{HangupCause, Shared};
 use crate::driver::connection::Hold;
-use crate::endpoint::EndpointShared;
+use crate::endpoint::{EndpointShared, ReliableProvisionals, SessionTimer};
 use crate::error::Result;
 use crate::service::Reply;
 use crate::signalling::Signal;
@@ -70,6 +70,8 @@ struct Call {
 pub(crate) struct Settings {
     pub(crate) user_agent: String,
     pub(crate) max_calls: usize,
+    pub(crate) reliable: ReliableProvisionals,
+    pub(crate) session_timer: Option<SessionTimer>,
     /// For runs that must repeat; random otherwise.
     pub(crate) seed: Option<u64>,
 }
@@ -89,6 +91,8 @@ pub(crate) fn spawn(settings: Settings, parts: Parts) {
     let config = Config {
         user_agent: settings.user_agent,
         max_calls: settings.max_calls,
+        reliable: convert::reliability(settings.reliable),
+        session_timer: settings.session_timer.map(convert::session_timer),
         ..Config::default()
     };
     let ids = settings.seed.map_or_else(Ids::random, Ids::from_seed);
@@ -269,8 +273,9 @@ impl SipTask {
     /// Calls that we ended are over, though the far end has not said so; the BYE goes on being repeated.
     fn end_farewells(&mut self) {
         let now = tokio::time::Instant::now();
-        while let Some((_, id)) = self.farewells.front().filter(|(until, _)| *until <= now) {
-            let id = *id;
+        while let Some((until, id)) = self.farewells.front().copied()
+            && until <= now
+        {
             self.farewells.pop_front();
             if let Some(call) = self.calls.get(&id) {
                 let cause = convert::end_cause(&EndCause::LocalBye);

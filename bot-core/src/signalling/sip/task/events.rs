@@ -43,6 +43,7 @@ impl SipTask {
                     status: response.status.0,
                     body: response_description(&response),
                     is_offer: needs_prack,
+                    info: convert::peer_info(&response),
                 },
             ),
             Event::Pracked { invite, body } => {
