@@ -246,7 +246,7 @@ impl SipTask {
             return;
         }
         let pending = PendingRequest::new(id, self.endpoint.commands.clone());
-        let request = requests::request(request, source);
+        let request = Box::new(requests::request(request, source));
         // A full queue drops the pending request, which answers 500.
         let _ = self.arrivals.try_send(Arrival::Request(pending, request));
     }
