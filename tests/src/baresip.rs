@@ -118,7 +118,7 @@ impl Options {
         self
     }
 
-    /// Writes its texts to this URI: it sends them to nobody but a contact.
+    /// Writes its texts to this URI, for it sends them to nobody but a contact, and shows the texts that come.
     #[must_use]
     pub fn contact(mut self, uri: &str) -> Self {
         self.contact = Some(uri.to_owned());
@@ -243,13 +243,12 @@ impl Baresip {
         };
         write("contacts", &contacts)?;
         write("current_contact", contact)?;
-        let process = Process::start(
-            lab,
-            name,
-            &program,
-            &["-f".as_ref(), folder.as_os_str()],
-            &[],
-        )?;
+        let mut arguments = vec!["-f".as_ref(), folder.as_os_str()];
+        if options.contact.is_some() {
+            // Texts are shown nowhere but in the SIP messages that it prints.
+            arguments.push("-s".as_ref());
+        }
+        let process = Process::start(lab, name, &program, &arguments, &[])?;
         let address = SocketAddr::from(([127, 0, 0, 1], control));
         let stream = wait_for("control port of baresip", Duration::from_secs(5), || {
             TcpStream::connect(address).ok()
@@ -358,6 +357,18 @@ impl Baresip {
         self.wait(0, &format!("event {kind}"), limit, |entry| {
             entry["type"] == kind
         })
+    }
+
+    /// Waits until its registrar has said 200. That may be before anybody listens to its events.
+    ///
+    /// # Errors
+    ///
+    /// When it is not registered in time.
+    pub fn wait_registered(&mut self, limit: Duration) -> Result<()> {
+        self.process
+            .wait_until("its registration", limit, |out, err| {
+                out.contains("200 OK") || err.contains("200 OK")
+            })
     }
 
     /// Sends a text outside any call to its contact.

@@ -111,7 +111,7 @@ pub(crate) enum ToSip {
 /// What arrives for the bots of an endpoint.
 pub(crate) enum Arrival {
     Call(Arc<Shared>),
-    Request(PendingRequest, Request),
+    Request(PendingRequest, Box<Request>),
 }
 
 /// One call's way to the task.
