@@ -205,3 +205,8 @@ async fn example_09_runs() -> Result<()> {
 async fn example_10_runs() -> Result<()> {
     hears_something("10_bridge").await
 }
+
+#[tokio::test]
+async fn example_13_runs() -> Result<()> {
+    hears_something("13_hold_with_music").await
+}

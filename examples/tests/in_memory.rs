@@ -21,6 +21,7 @@ examples! {
     in_memory_test = "../08_in_memory_test.rs";
     early_media = "../09_early_media.rs";
     bridging = "../10_bridge.rs";
+    hold_with_music = "../13_hold_with_music.rs";
 }
 
 use std::time::Duration;
@@ -316,5 +317,29 @@ async fn example_10_joins_the_caller_with_the_agent() -> Result<()> {
     let heard = ear.heard().await;
     heard.assert_prompt(sounds::PLEASE_HOLD);
     heard.last(secs(1.5)).assert_tone(600.0, 1_000, -20.0);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn example_13_plays_music_while_the_caller_is_held() -> Result<()> {
+    let stage = Stage::new(|| hold_with_music::Receptionist {
+        music: tone(523.25).into(),
+        takes: secs(3.0),
+    })
+    .await;
+    let call = stage.dial("reception").await?;
+    let mut events = call.events();
+    let ear = Ear::on(&call);
+    call.ended().await;
+    ear.heard().await.assert_tone(523.25, 3000, -20.0);
+    let mut seen = Vec::new();
+    while let Ok(event) = events.try_recv() {
+        match event {
+            CallEvent::Held { by } => seen.push((true, by)),
+            CallEvent::Resumed { by } => seen.push((false, by)),
+            _ => {}
+        }
+    }
+    assert_eq!(seen, [(true, Party::Remote), (false, Party::Remote)]);
     Ok(())
 }

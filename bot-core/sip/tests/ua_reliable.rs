@@ -358,13 +358,11 @@ fn more_branches_than_anyone_has_are_forgotten() {
 fn an_offer_in_a_reliable_response_is_answered_in_prack() {
     let (mut world, id, invite) = calling(9, false);
     world.inject(PEER, 0, provisional(&invite, 183, "t", 1, OFFER));
-    world.wait(0, |event| match event {
-        Event::Progress { needs_prack, .. } => {
-            assert!(needs_prack);
-            Some(())
-        }
+    let needs_prack = world.wait(0, |event| match event {
+        Event::Progress { needs_prack, .. } => Some(*needs_prack),
         _ => None,
     });
+    assert!(needs_prack);
     assert_eq!(world.count(" PRACK"), 0);
     let now = world.now;
     world.ua(0).prack(now, id, Some(Body::sdp(ANSWER))).unwrap();

@@ -90,6 +90,11 @@ pub(crate) enum Signal {
         is_offer: bool,
         info: Arc<PeerInfo>,
     },
+    /// The far end refused the offer of the call that we placed, and was made our
+    /// plain one.
+    OfferReplaced {
+        why: String,
+    },
     /// The call that we placed was answered.
     Answered {
         body: Bytes,

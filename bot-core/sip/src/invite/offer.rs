@@ -285,6 +285,19 @@ impl Session {
             if tries < MAX_TRIES {
                 return self.send_invite(core, now, tries.saturating_add(1));
             }
+        } else if matches!(status, 415 | 488 | 606)
+            && let Some(outgoing) = &mut self.outgoing
+            && let Some(other) = outgoing.invite.fallback.take()
+        {
+            outgoing.invite.body = Some(other);
+            if let Some(target) = core.client_target(handle) {
+                outgoing.target = target.clone();
+            }
+            core.event(Event::OfferReplaced {
+                invite: self.id,
+                response,
+            });
+            return self.send_invite(core, now, 1);
         } else if let Some(outgoing) = &mut self.outgoing
             && response.status.is_redirect()
             && outgoing.invite.follow_redirects

@@ -77,6 +77,9 @@ pub struct Invite {
     pub headers: Vec<Header>,
     /// The offer. Without one the answerer offers, and [`UserAgent::ack`](super::UserAgent::ack) carries our answer.
     pub body: Option<Body>,
+    /// Another offer, made once in place of `body` when the peer refuses that for what it is (415, 488, 606);
+    /// [`Event::OfferReplaced`](super::Event::OfferReplaced) tells.
+    pub fallback: Option<Body>,
     /// For 401 and 407.
     pub credentials: Option<Credentials>,
     /// Preloaded routes as name-addrs, e.g. `<sip:proxy.example.org;lr>`.
@@ -103,6 +106,7 @@ impl Invite {
             contact_user: None,
             headers: Vec::new(),
             body: None,
+            fallback: None,
             credentials: None,
             route: Vec::new(),
             follow_redirects: false,

@@ -75,6 +75,13 @@ pub enum Event {
         /// The answer that this branch gave in a reliable provisional response; the 2xx need not repeat it.
         early_answer: Option<Bytes>,
     },
+    /// The peer refused our offer, and the INVITE went out again with [`Invite::fallback`](super::Invite::fallback).
+    OfferReplaced {
+        /// The call.
+        invite: InviteId,
+        /// Why the first was refused.
+        response: Arc<Response>,
+    },
     /// Our INVITE failed. `Ended` follows.
     Rejected {
         /// The call.

@@ -44,6 +44,17 @@ impl Shared {
                 }
                 None
             }
+            Signal::OfferReplaced { why } => {
+                tracing::warn!(
+                    call_id = self.info.call_id(),
+                    why,
+                    "the far end takes no secured media: plain RTP is offered; require SRTP to give up instead"
+                );
+                if let Some(negotiation) = &mut self.lock().negotiation {
+                    negotiation.fall_back();
+                }
+                None
+            }
             Signal::Answered {
                 body,
                 is_offer,

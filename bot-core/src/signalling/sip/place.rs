@@ -83,6 +83,7 @@ pub(crate) async fn place(
     let open = call.open_media(media.bind, media.advertised)?;
     let mut open = call.gather(open, None).await?;
     let offer = (!request.late_offer).then(|| open.negotiation.offer(MediaDirection::SendRecv));
+    let plain = offer.as_ref().and_then(|_| open.negotiation.plain_offer());
     call.start_media(open)?;
     let mut invite = Invite::new(target, uri, from_header);
     invite.call_id = Some(call_id);
@@ -96,6 +97,7 @@ pub(crate) async fn place(
     invite.session_interval = request.session_timer;
     invite.require_reliable = request.require_reliable;
     invite.body = offer.map(convert::sdp);
+    invite.fallback = plain.map(convert::sdp);
     invite.credentials = request
         .credentials
         .map(|(user, password)| callbot_sip::auth::Credentials::new(user, password));

@@ -21,6 +21,7 @@ use super::transport::Transport;
 use super::{Arrival, Inbound, Locator, ToSip};
 use crate::account::RegistrationStatus;
 use crate::call::{HangupCause, Shared};
+use crate::driver::connection::Hold;
 use crate::endpoint::{EndpointShared, ReliableProvisionals, SessionTimer};
 use crate::error::Result;
 use crate::service::Reply;
@@ -61,6 +62,8 @@ struct Call {
     failure: Option<HangupCause>,
     /// We asked for its end, so a crossing failure is ours.
     hung_up: bool,
+    /// Keeps the connection that the call came or goes by.
+    _hold: Option<Hold>,
 }
 
 /// What can be set about the user agent.
@@ -270,9 +273,8 @@ impl SipTask {
     /// Calls that we ended are over, though the far end has not said so; the BYE goes on being repeated.
     fn end_farewells(&mut self) {
         let now = tokio::time::Instant::now();
-        while let Some((until, id)) = self.farewells.front().copied()
-            && until <= now
-        {
+        while let Some((_, id)) = self.farewells.front().filter(|(until, _)| *until <= now) {
+            let id = *id;
             self.farewells.pop_front();
             if let Some(call) = self.calls.get(&id) {
                 let cause = convert::end_cause(&EndCause::LocalBye);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use callbot_sip::ua::{FailedTransport, InviteId};
+use callbot_sip::ua::{FailedTransport, FlowId, InviteId};
 
 use super::{Call, FAREWELL, GOODBYE, SipTask};
 use crate::account::RegistrationStatus;
@@ -22,6 +22,7 @@ impl SipTask {
                 call,
                 reply,
             } => {
+                let flow = invite.target.flow;
                 let result = if self.refusing {
                     Err(Error::Closed)
                 } else {
@@ -31,7 +32,7 @@ impl SipTask {
                 };
                 let told = match result {
                     Ok(id) => {
-                        self.adopt(id, &call);
+                        self.adopt(id, &call, flow);
                         Ok(())
                     }
                     Err(error) => Err(error),
@@ -102,7 +103,7 @@ impl SipTask {
         }
     }
 
-    pub(super) fn adopt(&mut self, id: InviteId, call: &Arc<Shared>) {
+    pub(super) fn adopt(&mut self, id: InviteId, call: &Arc<Shared>, flow: Option<FlowId>) {
         call.bind(SipHandle {
             invite: id,
             commands: self.endpoint.commands.clone(),
@@ -114,6 +115,7 @@ impl SipTask {
                 shared: call.clone(),
                 failure: None,
                 hung_up: false,
+                _hold: flow.and_then(|flow| self.transport.hold(flow)),
             },
         );
     }

@@ -86,6 +86,12 @@ impl SipTask {
                     },
                 );
             }
+            Event::OfferReplaced { invite, response } => self.tell(
+                invite,
+                Signal::OfferReplaced {
+                    why: format!("{} {}", response.status.0, response.reason_phrase()),
+                },
+            ),
             Event::Rejected { invite, cause } => {
                 if let Some(call) = self.calls.get_mut(&invite) {
                     call.failure = Some(convert::failure_cause(&cause));
@@ -188,7 +194,7 @@ impl SipTask {
         let info = Arc::new(convert::call_info(request, source, media));
         tracing::info!(call_id = info.call_id(), from = info.from(), to = info.target(), remote = %source.remote, "call comes in");
         let shared = Shared::new(info, self.endpoint.clone(), offer);
-        self.adopt(invite, &shared);
+        self.adopt(invite, &shared, source.flow);
         if let Err(error) = self.arrivals.try_send(Arrival::Call(shared)) {
             // A full queue is an answer, not memory.
             tracing::warn!(%error, "call refused: nobody takes calls fast enough");
