@@ -11,8 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use callbot_sip::ids::Ids;
 use callbot_sip::ua::{
-    Config, EndCause, FailedTransport, InviteId, Output, Protocol, RegistrationId, RequestId,
-    Transmit, UserAgent,
+    Config, EndCause, FailedTransport, Failure, InviteId, Output, Protocol, RegistrationId,
+    RequestId, Transmit, UserAgent,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -277,7 +277,11 @@ impl SipTask {
             let id = *id;
             self.farewells.pop_front();
             if let Some(call) = self.calls.get(&id) {
-                let cause = convert::end_cause(&EndCause::LocalBye);
+                let cause = if call.shared.lock().answered_at.is_some() {
+                    convert::end_cause(&EndCause::LocalBye)
+                } else {
+                    convert::failure_cause(&Failure::Cancelled)
+                };
                 call.shared.on_signal(Signal::Ended(cause));
             }
         }
