@@ -92,10 +92,7 @@ pub(crate) async fn place(
     let open = call.open_media(media.bind, media.advertised, None)?;
     let mut open = call.gather(open, None).await?;
     let offer = (!request.late_offer).then(|| open.negotiation.offer(MediaDirection::SendRecv));
-    let plain = match &offer {
-        Some(_) => open.negotiation.plain_offer(),
-        None => None,
-    };
+    let plain = offer.as_ref().and_then(|_| open.negotiation.plain_offer());
     call.start_media(open)?;
     let mut invite = Invite::new(target, uri, from_header);
     invite.call_id = Some(call_id);

@@ -11,7 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use callbot_sip::ids::Ids;
 use callbot_sip::ua::{
-    Config, EndCause, FailedTransport, InviteId, Output, Protocol, RequestId, Transmit, UserAgent,
+    Config, EndCause, FailedTransport, Failure, InviteId, Output, Protocol, RequestId, Transmit,
+    UserAgent,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -279,7 +280,11 @@ impl SipTask {
         {
             self.farewells.pop_front();
             if let Some(call) = self.calls.get(&id) {
-                let cause = convert::end_cause(&EndCause::LocalBye);
+                let cause = if call.shared.lock().answered_at.is_some() {
+                    convert::end_cause(&EndCause::LocalBye)
+                } else {
+                    convert::failure_cause(&Failure::Cancelled)
+                };
                 call.shared.on_signal(Signal::Ended(cause));
             }
         }
