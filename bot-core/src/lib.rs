@@ -68,6 +68,7 @@ pub use callbot_media::analysis;
 pub use callbot_media::codec::Codec;
 pub use callbot_media::frame::Frame;
 pub use callbot_media::leg::srtp::Profile as SrtpProfile;
+pub use callbot_media::leg::transport::Refusals;
 pub use callbot_media::player::Prompt;
 pub use callbot_media::sdp::{Direction, Keying, SrtpPolicy};
 pub use callbot_media::session::Statistics;

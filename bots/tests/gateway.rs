@@ -11,7 +11,7 @@ use callbot::Gateway;
 use callbot::report::{CallReport, Outcome, Reporter};
 use callbot_core::driver::memory::MemoryNetwork;
 use callbot_core::{
-    Call, CallInfo, Cause, Endpoint, HangupCause, IncomingCall, Party, Result, answer_with,
+    Call, CallInfo, Cause, Endpoint, HangupCause, IncomingCall, Party, Reason, Result, answer_with,
 };
 use common::{Ear, ms, secs, tone};
 use tokio::sync::mpsc;
@@ -275,9 +275,12 @@ async fn a_caller_who_gives_up_cancels_the_callee() {
         .unwrap();
     assert_eq!(ringing.ringing().await.unwrap(), 180);
     tokio::time::sleep(secs(2)).await;
-    ringing.cancel().await;
+    let elsewhere = Reason::sip(200, "Call completed elsewhere");
+    ringing.cancel_because(elsewhere.clone()).await;
     trio.invited().await;
-    assert_eq!(trio.ended().await.cause(), Cause::OriginatorCancel);
+    let cause = trio.ended().await;
+    assert_eq!(cause.cause(), Cause::OriginatorCancel);
+    assert_eq!(cause.reason(), [elsewhere]);
     assert_eq!(trio.gateway.active_calls(), 0);
 }
 

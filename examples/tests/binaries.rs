@@ -281,3 +281,8 @@ async fn example_12_has_a_bot_for_each_account() -> Result<()> {
     assert!(said.contains(&format!("{sales} is gone")), "{said}");
     Ok(())
 }
+
+#[tokio::test]
+async fn example_14_runs() -> Result<()> {
+    hears_something("14_hold_with_music").await
+}

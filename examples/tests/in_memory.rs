@@ -23,6 +23,7 @@ examples! {
     bridging = "../10_bridge.rs";
     register_with_a_pbx = "../11_register_with_a_pbx.rs";
     several_accounts = "../12_several_accounts.rs";
+    hold_with_music = "../14_hold_with_music.rs";
 }
 
 use std::time::Duration;
@@ -371,5 +372,29 @@ async fn example_12_tells_accounts_apart() -> Result<()> {
         let hertz = 440.0 + 100.0 * f64::from(number);
         ear.heard().await.assert_tone(hertz, 1_000, -20.0);
     }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn example_14_plays_music_while_the_caller_is_held() -> Result<()> {
+    let stage = Stage::new(|| hold_with_music::Receptionist {
+        music: tone(523.25).into(),
+        takes: secs(3.0),
+    })
+    .await;
+    let call = stage.dial("reception").await?;
+    let mut events = call.events();
+    let ear = Ear::on(&call);
+    call.ended().await;
+    ear.heard().await.assert_tone(523.25, 3000, -20.0);
+    let mut seen = Vec::new();
+    while let Ok(event) = events.try_recv() {
+        match event {
+            CallEvent::Held { by } => seen.push((true, by)),
+            CallEvent::Resumed { by } => seen.push((false, by)),
+            _ => {}
+        }
+    }
+    assert_eq!(seen, [(true, Party::Remote), (false, Party::Remote)]);
     Ok(())
 }

@@ -390,3 +390,18 @@ fn their_cancel_comes_in_time_and_twice() {
 fn a_caller_hangs_up_before_its_ack() {
     called("bye_before_ack", answers, hung_up);
 }
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn what_is_not_understood_is_refused() {
+    let rings = |call: IncomingCall| async move {
+        call.ring().await?;
+        call.cancelled().await;
+        Ok(())
+    };
+    called("refused_requests", rings, |ends| {
+        ensure!(ends.len() == 1, "{ends:?}");
+        ensure!(ends[0].cause() == Cause::OriginatorCancel, "{ends:?}");
+        Ok(())
+    });
+}

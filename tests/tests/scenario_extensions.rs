@@ -439,3 +439,28 @@ async fn headers_and_identities_cross_in_both_directions() {
     assert_eq!(history.len(), 2);
     assert_eq!(history[1].cause, Some(408));
 }
+
+#[tokio::test(start_paused = true)]
+async fn giving_up_on_a_callee_that_has_vanished_takes_two_seconds() {
+    let pair = Pair::new(12).await;
+    pair.serve(|call| async move {
+        call.ring().await?;
+        call.cancelled().await;
+        Ok(())
+    });
+    let ringing = pair.caller.dial(CALLEE).start().await.unwrap();
+    ringing.ringing().await.unwrap();
+    pair.network.impair(Impairment {
+        loss: 1.0,
+        ..Default::default()
+    });
+    let begin = tokio::time::Instant::now();
+    let cause = ringing.cancel().await;
+    assert_eq!(
+        (cause.cause(), cause.by()),
+        (Cause::OriginatorCancel, Party::Local)
+    );
+    assert!(begin.elapsed() < ms(2_100), "{:?}", begin.elapsed());
+    tokio::time::sleep(secs(70)).await;
+    assert_eq!(pair.caller.active_calls(), 0);
+}

@@ -443,7 +443,7 @@ fn methods_inside_a_call() {
         ("MESSAGE", 200, HeaderName::Via),
         ("SUBSCRIBE", 405, HeaderName::Allow),
         ("REFER", 405, HeaderName::Allow),
-        ("FOO", 501, HeaderName::Via),
+        ("FOO", 501, HeaderName::Allow),
     ];
     for (n, (method, status, header)) in cases.into_iter().enumerate() {
         world.inject(PEER, 0, inside(method, 20 + n as u32, &tag, method, ""));

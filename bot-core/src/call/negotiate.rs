@@ -83,6 +83,21 @@ impl IceParts {
     }
 }
 
+/// Addresses that are read of one offer.
+const OFFERED_MAX: usize = 64;
+
+/// Where an offer with ICE says that its side can be reached, as far as that is addresses.
+pub(crate) fn offered_addresses(offer: &[u8]) -> Vec<SocketAddr> {
+    String::from_utf8_lossy(offer)
+        .lines()
+        .filter_map(|line| line.strip_prefix("a=candidate:"))
+        .filter_map(|line| line.trim().parse::<IceCandidate>().ok())
+        .filter(IceCandidate::is_usable)
+        .filter_map(|candidate| candidate.address())
+        .take(OFFERED_MAX)
+        .collect()
+}
+
 fn has_ice(offer: &[u8]) -> bool {
     String::from_utf8_lossy(offer).contains("a=ice-ufrag:")
 }

@@ -498,9 +498,9 @@ impl EndpointBuilder {
         let settings = Settings {
             user_agent: self.user_agent,
             max_calls: self.max_calls,
-            register_rate: self.register_rate,
             reliable: self.reliable,
             session_timer: self.session_timer,
+            register_rate: self.register_rate,
             seed: self.seed,
         };
         sip::spawn(

@@ -56,7 +56,7 @@ impl Session {
                     .headers
                     .push(HeaderName::Accept, &b"application/sdp"[..]);
             }
-            (_, 405) => response.headers.push(HeaderName::Allow, core.allow.clone()),
+            (_, 405 | 501) => response.headers.push(HeaderName::Allow, core.allow.clone()),
             _ => {}
         }
         self.answer_inside(core, now, source, request, key, response);

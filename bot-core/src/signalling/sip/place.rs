@@ -50,8 +50,6 @@ pub(crate) async fn place(
         (None, None) => anonymous(&located),
     };
     let from = parse_uri(&from)?;
-    let display = account.and_then(|account| account.display_name.clone());
-    let display = request.from_display.clone().or(display);
     let hides = request.privacy.is_some_and(Privacy::is_anonymous);
     let from = if hides {
         // RFC 3323 section 4.1.1.3.
@@ -59,6 +57,8 @@ pub(crate) async fn place(
     } else {
         from
     };
+    let display = account.and_then(|account| account.display_name.clone());
+    let display = request.from_display.clone().or(display);
     let from_header = match &display {
         _ if hides => format!("\"Anonymous\" <{}>", from.as_str()),
         Some(name) => format!(
@@ -94,10 +94,7 @@ pub(crate) async fn place(
     let open = call.open_media(media.bind, media.advertised, None)?;
     let mut open = call.gather(open, None).await?;
     let offer = (!request.late_offer).then(|| open.negotiation.offer(MediaDirection::SendRecv));
-    let plain = match &offer {
-        Some(_) => open.negotiation.plain_offer(),
-        None => None,
-    };
+    let plain = offer.as_ref().and_then(|_| open.negotiation.plain_offer());
     call.start_media(open)?;
     let mut invite = Invite::new(target, uri, from_header);
     invite.call_id = Some(call_id);

@@ -11,7 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use callbot_sip::ids::Ids;
 use callbot_sip::ua::{
-    Config, EndCause, FailedTransport, InviteId, Output, Protocol, RequestId, Transmit, UserAgent,
+    Config, EndCause, FailedTransport, Failure, InviteId, Output, Protocol, RequestId, Transmit,
+    UserAgent,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -69,9 +70,9 @@ struct Call {
 pub(crate) struct Settings {
     pub(crate) user_agent: String,
     pub(crate) max_calls: usize,
-    pub(crate) register_rate: u32,
     pub(crate) reliable: ReliableProvisionals,
     pub(crate) session_timer: Option<SessionTimer>,
+    pub(crate) register_rate: u32,
     /// For runs that must repeat; random otherwise.
     pub(crate) seed: Option<u64>,
 }
@@ -91,9 +92,9 @@ pub(crate) fn spawn(settings: Settings, parts: Parts) {
     let config = Config {
         user_agent: settings.user_agent,
         max_calls: settings.max_calls,
-        register_rate: settings.register_rate,
         reliable: convert::reliability(settings.reliable),
         session_timer: settings.session_timer.map(convert::session_timer),
+        register_rate: settings.register_rate,
         ..Config::default()
     };
     let ids = settings.seed.map_or_else(Ids::random, Ids::from_seed);
@@ -279,7 +280,11 @@ impl SipTask {
         {
             self.farewells.pop_front();
             if let Some(call) = self.calls.get(&id) {
-                let cause = convert::end_cause(&EndCause::LocalBye);
+                let cause = if call.shared.lock().answered_at.is_some() {
+                    convert::end_cause(&EndCause::LocalBye)
+                } else {
+                    convert::failure_cause(&Failure::Cancelled)
+                };
                 call.shared.on_signal(Signal::Ended(cause));
             }
         }

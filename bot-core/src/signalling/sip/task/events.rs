@@ -257,10 +257,8 @@ impl SipTask {
         }
         let pending = PendingRequest::new(id, self.endpoint.commands.clone());
         let account = self.account_of(request, source);
-        let request = requests::request(request, source, account);
+        let request = Box::new(requests::request(request, source, account));
         // A full queue drops the pending request, which answers 500.
-        let _ = self
-            .arrivals
-            .try_send(Arrival::Request(pending, Box::new(request)));
+        let _ = self.arrivals.try_send(Arrival::Request(pending, request));
     }
 }
