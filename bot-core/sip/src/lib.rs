@@ -9,9 +9,11 @@ pub mod headers;
 pub mod ids;
 mod invite;
 pub mod message;
+mod publication;
 mod registration;
 #[cfg(feature = "rsip")]
 pub mod rsip_interop;
+mod subscription;
 pub mod timers;
 pub mod transaction;
 pub mod ua;

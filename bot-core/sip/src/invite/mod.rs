@@ -2,7 +2,7 @@
 //!
 //! Responsibility: one [`Session`] a call. `offer` is the caller's side up to the final response, `answer` the
 //! callee's, `ack` the three-way handshake, `cancel` giving up, `modify` re-INVITE, `end` BYE, and `inside`
-//! the other requests in a dialog.
+//! the other requests in a dialog, `refer` transfers, and `replaces` calls that take another's place.
 //!
 //! Invariants: `Event::Ended` goes out exactly once, in [`Session::end`], after which the session is `Over`, has
 //! no dialog and is dropped by the user agent; a phase changes in one place only, by [`Session::enter`].
@@ -14,6 +14,8 @@ mod end;
 mod inside;
 mod modify;
 mod offer;
+mod refer;
+mod replaces;
 
 use std::time::Instant;
 
@@ -24,6 +26,9 @@ pub(crate) use ack::acknowledge_stray;
 use answer::Incoming;
 use modify::{Modification, PeerModification};
 use offer::Outgoing;
+use refer::Refers;
+pub use refer::{Refer, ReferId, ReferOutcome};
+pub(crate) use replaces::replaced;
 
 use crate::auth::Authenticator;
 use crate::dialog::Dialog;
@@ -45,6 +50,8 @@ pub(crate) enum Phase {
     Established,
     /// Our BYE is out.
     Closing,
+    /// The call is over, and `Ended` is out, but news of a transfer are due in its dialog.
+    Lingering,
     Over,
 }
 
@@ -57,6 +64,7 @@ impl Phase {
             Phase::AckDue => "waiting for our ACK",
             Phase::Established => "established",
             Phase::Closing => "being ended",
+            Phase::Lingering => "over but for news of a transfer",
             Phase::Over => "over",
         }
     }
@@ -81,6 +89,8 @@ pub(crate) struct Session {
     modification: Option<Box<Modification>>,
     /// Theirs.
     peer_modification: Option<PeerModification>,
+    /// Transfers that this side or the peer asked for.
+    refers: Refers,
     /// Whether this side chose the Call-ID, which decides who waits longer after a 491.
     owns_call_id: bool,
     /// BYE is wanted as soon as it is allowed, with these headers.
@@ -120,11 +130,18 @@ impl Session {
 
     /// The call is over: says so, once.
     fn end(&mut self, core: &mut Core, cause: EndCause) {
-        if self.phase == Phase::Over {
+        if matches!(self.phase, Phase::Lingering | Phase::Over) {
             return;
         }
-        self.enter(Phase::Over);
-        self.drop_dialog(core);
+        // A peer that is gone has no news.
+        let is_polite = matches!(cause, EndCause::Bye { .. } | EndCause::LocalBye);
+        if is_polite && self.refers.keep_dialog() {
+            self.enter(Phase::Lingering);
+        } else {
+            self.abandon_refers(core, "the call ended");
+            self.enter(Phase::Over);
+            self.drop_dialog(core);
+        }
         core.event(Event::Ended {
             invite: self.id,
             cause,
@@ -208,6 +225,7 @@ impl Session {
             );
         }
         let mut armed = self.armed;
+        deadline = crate::transaction::earlier(deadline, self.refers.deadline());
         core.arm(&mut armed, deadline, Owner::Invite(self.id));
         self.armed = armed;
     }
@@ -225,5 +243,6 @@ impl Session {
         self.ringing_timeout(core, now);
         self.ring_limit(core, now);
         self.retry_modification(core, now);
+        self.refers_timeout(core, now);
     }
 }

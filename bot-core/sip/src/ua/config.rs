@@ -24,6 +24,12 @@ pub struct Config {
     pub allow: Vec<Method>,
     /// What Supported says, and which extensions a Require may name.
     pub supported: Vec<String>,
+    /// The event packages that we tell of: a SUBSCRIBE for another is answered with 489, and one for these is
+    /// [`Event::Subscribed`](super::Event::Subscribed). With none, the default, a SUBSCRIBE is a request like any
+    /// other.
+    pub packages: Vec<String>,
+    /// Subscriptions of others that may exist at once; beyond that a SUBSCRIBE is answered with 503; default 20,000.
+    pub max_subscribers: usize,
     /// Transactions that may exist at once (a call leaves two behind for 32 s over UDP); beyond that new
     /// requests are answered with 503; default 400,000.
     pub max_transactions: usize,
@@ -56,8 +62,13 @@ impl Default for Config {
                 Method::Options,
                 Method::Info,
                 Method::Message,
+                Method::Refer,
+                Method::Notify,
+                Method::Subscribe,
             ],
-            supported: Vec::new(),
+            supported: vec!["replaces".to_owned(), "norefersub".to_owned()],
+            packages: Vec::new(),
+            max_subscribers: 20_000,
             max_transactions: 400_000,
             max_calls: 20_000,
             retry_after: Duration::from_secs(5),
@@ -92,6 +103,10 @@ pub struct Counts {
     pub unanswered: usize,
     /// Registrations.
     pub registrations: usize,
+    /// Subscriptions of ours and of theirs.
+    pub subscriptions: usize,
+    /// Publications.
+    pub publications: usize,
     /// Timers, those included that nobody waits for any more.
     pub timers: usize,
 }

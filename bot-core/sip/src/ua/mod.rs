@@ -16,6 +16,7 @@ mod command;
 mod config;
 mod core;
 mod event;
+mod events;
 mod receive;
 mod servers;
 mod single;
@@ -27,10 +28,16 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+pub use crate::invite::{Refer, ReferId, ReferOutcome};
+pub use crate::publication::{PublicationId, PublicationState, Publish};
+pub use crate::subscription::{
+    NotifierId, Reason, Subscribe, SubscriptionId, SubscriptionState, SubscriptionStatus,
+    Termination,
+};
 pub use address::{FailedTransport, FlowId, PeerHost, Protocol, Source, Target, Transmit};
 pub use command::{
-    Body, Invite, InviteId, OutOfDialog, Registration, RegistrationId, ReinviteId, RequestId,
-    ServerRequestId, UaError,
+    Body, Inside, Invite, InviteId, OutOfDialog, Registration, RegistrationId, ReinviteId,
+    RequestId, ServerRequestId, UaError,
 };
 pub use config::{Config, Counts};
 pub use event::{EndCause, Event, Failure, Output, RegistrationState};
@@ -48,6 +55,7 @@ use crate::invite::Session;
 use crate::message::Message;
 use crate::registration::Registered;
 use crate::transaction::Handle;
+use events::Subscriptions;
 use single::Single;
 
 /// One unanswered request of ours, as [`Transmit`] names it to [`FailedTransport`].
@@ -61,6 +69,7 @@ pub struct UserAgent {
     invites: Table<InviteId, Box<Session>>,
     requests: Table<RequestId, Box<Single>>,
     registrations: BTreeMap<RegistrationId, Registered>,
+    subscriptions: Subscriptions,
     /// The last number given as an id.
     last_id: u64,
 }
@@ -74,6 +83,7 @@ impl UserAgent {
             invites: Table::default(),
             requests: Table::default(),
             registrations: BTreeMap::new(),
+            subscriptions: Subscriptions::default(),
             last_id: 0,
         }
     }
@@ -136,6 +146,9 @@ impl UserAgent {
                 Owner::Registration(registration) => {
                     self.registration_timeout(now, registration, id)
                 }
+                Owner::Subscription(_) | Owner::Notifier(_) | Owner::Publication(_) => {
+                    self.subscription_timeout(now, owner, id);
+                }
             }
         }
     }
@@ -152,6 +165,7 @@ impl UserAgent {
             ..
         } = &mut self.core;
         let (invites, registrations) = (&self.invites, &self.registrations);
+        let subscriptions = &self.subscriptions;
         Output::Timeout(timers.next(|id, owner| {
             match owner {
                 Owner::Client(handle) => clients
@@ -166,6 +180,9 @@ impl UserAgent {
                 Owner::Registration(registration) => registrations
                     .get(&registration)
                     .is_some_and(|registered| registered.armed().is(id)),
+                Owner::Subscription(_) | Owner::Notifier(_) | Owner::Publication(_) => {
+                    subscriptions.is_armed(owner, id)
+                }
             }
         }))
     }
@@ -175,10 +192,12 @@ impl UserAgent {
     pub fn counts(&self) -> Counts {
         Counts {
             calls: self.invites.len(),
-            dialogs: self.core.dialogs.len(),
+            dialogs: self.core.dialogs.len() + self.subscriptions.dialogs(),
             transactions: self.core.transactions(),
             unanswered: self.core.unanswered,
             registrations: self.registrations.len(),
+            subscriptions: self.subscriptions.subscriptions(),
+            publications: self.subscriptions.publications(),
             timers: self.core.timers.len(),
         }
     }

@@ -9,7 +9,7 @@ use super::{
     ServerRequestId, ServerUse, Source, UserAgent,
 };
 use crate::headers::HeaderName;
-use crate::invite::{Session, acknowledge_stray};
+use crate::invite::{Session, acknowledge_stray, replaced};
 use crate::message::{Method, Request, Response, StatusCode};
 use crate::timers::TimerId;
 use crate::transaction::{Handle, Key};
@@ -150,7 +150,7 @@ impl UserAgent {
                         session.receive_request(core, now, source, request, key);
                     });
                 }
-                None => self.refuse(source, request, 481),
+                None => self.receive_in_subscription(now, source, request, key),
             };
         }
         match request.method {
@@ -160,6 +160,9 @@ impl UserAgent {
                 self.refuse(source, request, 481)
             }
             _ if self.core.is_full() => self.core.respond_busy(source, request),
+            Method::Subscribe if !self.core.config.packages.is_empty() => {
+                self.receive_subscribe(now, source, request, key, merged);
+            }
             _ => {
                 let usage = ServerUse::Other(None);
                 let handle = self
@@ -223,6 +226,10 @@ impl UserAgent {
         if self.invites.len() >= self.core.config.max_calls || self.core.is_full() {
             return self.core.respond_busy(source, request);
         }
+        let replaces = match replaced(&self.core, &self.invites, request) {
+            Ok(replaces) => replaces,
+            Err(status) => return self.refuse(source, request, status),
+        };
         let id = InviteId(self.next_id());
         let usage = ServerUse::Invite(id);
         let handle = self
@@ -237,6 +244,7 @@ impl UserAgent {
                     invite: id,
                     request: request.clone(),
                     source: source.clone(),
+                    replaces,
                 });
             }
             Err(why) => {
@@ -249,7 +257,7 @@ impl UserAgent {
         }
     }
 
-    fn refuse(&mut self, source: &Source, request: &Request, status: u16) {
+    pub(super) fn refuse(&mut self, source: &Source, request: &Request, status: u16) {
         let response = request.response(StatusCode(status));
         self.core.respond_stateless(source, request, response);
     }
@@ -300,10 +308,20 @@ impl UserAgent {
                     acknowledge_stray(&mut self.core, now, handle, &response, source, hang_up);
                 }
             }
-            ClientUse::Bye(id) | ClientUse::Info(id) | ClientUse::Probe(id) => {
+            ClientUse::Bye(id)
+            | ClientUse::Info(id)
+            | ClientUse::Probe(id)
+            | ClientUse::Inside(id, _) => {
                 self.with_session(id, |session, core| {
                     session.receive_inside_response(core, now, handle, usage, response);
                 });
+            }
+            ClientUse::Refer(_)
+            | ClientUse::ReferNews(_)
+            | ClientUse::Subscribe(_)
+            | ClientUse::Notify(_)
+            | ClientUse::Publish(_) => {
+                self.receive_subscription_response(now, handle, usage, response, source);
             }
             ClientUse::Detached(_) => {}
             ClientUse::Request(id) => self.receive_single_response(now, id, handle, response),
@@ -359,11 +377,19 @@ impl UserAgent {
                     session.reinvite_unanswered(core, now, handle, failure)
                 });
             }
-            ClientUse::Bye(id) | ClientUse::Info(id) | ClientUse::Probe(id) => {
+            ClientUse::Bye(id)
+            | ClientUse::Info(id)
+            | ClientUse::Probe(id)
+            | ClientUse::Inside(id, _) => {
                 self.with_session(id, |session, core| {
                     session.inside_failed(core, now, handle, usage, failure);
                 });
             }
+            ClientUse::Refer(_)
+            | ClientUse::ReferNews(_)
+            | ClientUse::Subscribe(_)
+            | ClientUse::Notify(_)
+            | ClientUse::Publish(_) => self.subscription_failed(now, handle, usage, failure),
             ClientUse::Detached(_) => {}
             ClientUse::Request(id) => self.single_finished(id, Err(failure)),
             ClientUse::Register(id) => {
