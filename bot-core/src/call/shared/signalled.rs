@@ -1,0 +1,185 @@
+//! What signalling says to a call: offers and answers, its progress, its end.
+
+use callbot_media::dtmf;
+use callbot_media::sdp::Direction as MediaDirection;
+use callbot_media::session::Command;
+use tokio::time::Instant;
+
+use super::{Phase, Shared, State};
+use crate::call::{CallEvent, Cause, HangupCause, Party};
+use crate::error::Error;
+use crate::signalling::{Act, Signal};
+
+impl Shared {
+    /// Takes what signalling says; what is returned is asked of it in turn.
+    pub(crate) fn on_signal(&self, signal: Signal) -> Option<Act> {
+        match signal {
+            Signal::Progress { status, body } => {
+                if let Some(body) = body
+                    && let Err(why) = self.take_answer(&body, true)
+                {
+                    tracing::info!(call_id = self.info.call_id(), %why, "early media cannot be used");
+                }
+                self.advance(Phase::Ringing(status));
+                self.emit(CallEvent::Progress { status });
+                None
+            }
+            Signal::Answered { body, info } => {
+                {
+                    let mut state = self.lock();
+                    state.peer = Some(info);
+                    state.answered_at = Some(Instant::now());
+                }
+                if let Err(why) = self.take_answer(&body, false) {
+                    tracing::warn!(call_id = self.info.call_id(), %why, "the answer cannot be used: hanging up");
+                    self.advance(Phase::Ended(HangupCause::new(
+                        Cause::IncompatibleDestination,
+                        Party::Local,
+                        format!("the answer cannot be used: {why}"),
+                    )));
+                    return Some(Act::Hangup);
+                }
+                self.retry_early_media();
+                self.advance(Phase::Established);
+                self.emit(CallEvent::Answered);
+                None
+            }
+            Signal::Acknowledged { body } => {
+                if let Err(why) = self.take_answer(&body, false) {
+                    tracing::warn!(call_id = self.info.call_id(), %why, "the ACK's answer cannot be used");
+                    return Some(Act::Hangup);
+                }
+                self.retry_early_media();
+                self.advance(Phase::Established);
+                self.emit(CallEvent::Answered);
+                None
+            }
+            Signal::Reoffer { body } => Some(self.on_reoffer(&body)),
+            Signal::ReofferAcknowledged { body } => {
+                if let Err(why) = self.take_answer(&body, false) {
+                    tracing::warn!(call_id = self.info.call_id(), %why, "the ACK's answer cannot be used");
+                }
+                None
+            }
+            Signal::ReofferAnswered(result) => {
+                if result.is_err()
+                    && let Some(negotiation) = &mut self.lock().negotiation
+                {
+                    negotiation.refused();
+                }
+                let result = result.and_then(|body| self.take_answer(&body, false));
+                if let Some(waiting) = self.lock().reoffer.take() {
+                    let _ = waiting.send(result.map_err(Error::Media));
+                }
+                None
+            }
+            Signal::Info { content_type, body } => {
+                self.on_info(content_type, &body);
+                None
+            }
+            Signal::Alive => None,
+            Signal::Ended(cause) => {
+                self.end(cause);
+                None
+            }
+        }
+    }
+
+    fn on_reoffer(&self, body: &[u8]) -> Act {
+        let mut state = self.lock();
+        let State {
+            negotiation, media, ..
+        } = &mut *state;
+        let (Some(negotiation), Some(media)) = (negotiation, media) else {
+            return Act::RejectReoffer { status: 488 };
+        };
+        if body.is_empty() {
+            return Act::AcceptReoffer {
+                body: negotiation.offer(MediaDirection::SendRecv),
+            };
+        }
+        match negotiation.answer(body) {
+            Ok((answer, negotiated)) => {
+                if media.apply(negotiated).is_err() {
+                    return Act::RejectReoffer { status: 500 };
+                }
+                let held = negotiation.held();
+                self.set_held(&mut state, held);
+                Act::AcceptReoffer { body: answer }
+            }
+            Err(error) => {
+                tracing::info!(call_id = self.info.call_id(), %error, "new offer refused");
+                Act::RejectReoffer {
+                    status: error.status(),
+                }
+            }
+        }
+    }
+
+    /// Takes an answer to our offer, if one waits.
+    fn take_answer(&self, body: &[u8], early: bool) -> Result<(), String> {
+        let mut state = self.lock();
+        let State {
+            negotiation, media, ..
+        } = &mut *state;
+        let (Some(negotiation), Some(media)) = (negotiation, media) else {
+            return Ok(());
+        };
+        let answered = if early {
+            negotiation.answered_early(body)
+        } else {
+            negotiation.answered(body)
+        };
+        match answered {
+            None if negotiation.current().is_none() && !early => {
+                Err("it bears no session description".to_owned())
+            }
+            None => Ok(()),
+            Some(Err(error)) => Err(error.to_string()),
+            Some(Ok(negotiated)) => {
+                media.apply(negotiated).map_err(|error| error.to_string())?;
+                let held = negotiation.held();
+                self.set_held(&mut state, held);
+                Ok(())
+            }
+        }
+    }
+
+    fn set_held(&self, state: &mut State, held: bool) {
+        if state.held != held {
+            state.held = held;
+            self.changed.notify_waiters();
+            self.emit(CallEvent::Held { held });
+        }
+    }
+
+    fn on_info(&self, content_type: String, body: &[u8]) {
+        match dtmf::info::parse(&content_type, body) {
+            // The session sees both ways that a digit can come, and tells duplicates apart.
+            Ok(press) => {
+                let _ = self.media(Command::InfoDigit {
+                    digit: press.digit,
+                    duration: press.duration,
+                });
+            }
+            Err(_) => self.emit(CallEvent::Info {
+                content_type,
+                body: body.to_vec(),
+            }),
+        }
+    }
+
+    fn end(&self, cause: HangupCause) {
+        {
+            let mut state = self.lock();
+            state.ended_at = Some(Instant::now());
+            state.reoffer = None;
+        }
+        self.close_media();
+        self.advance(Phase::Ended(cause.clone()));
+        self.changed.notify_waiters();
+        let cause = self.cause().unwrap_or(cause);
+        tracing::info!(call_id = self.info.call_id(), %cause, "call ended");
+        self.emit(CallEvent::Ended(cause));
+    }
+}

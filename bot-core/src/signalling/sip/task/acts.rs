@@ -1,0 +1,173 @@
+//! What bots and their endpoint ask of the user agent.
+
+use std::sync::Arc;
+
+use callbot_sip::ua::{FailedTransport, InviteId};
+
+use super::{Call, GOODBYE, SipTask};
+use crate::account::RegistrationStatus;
+use crate::call::Shared;
+use crate::error::Error;
+use crate::signalling::sip::convert::{self, sdp};
+use crate::signalling::sip::{SipHandle, ToSip, requests};
+use crate::signalling::{Act, Signal};
+
+impl SipTask {
+    pub(super) fn on_command(&mut self, command: ToSip) {
+        let now = self.now();
+        match command {
+            ToSip::Act(invite, act) => self.on_act(invite, act),
+            ToSip::Invite {
+                invite,
+                call,
+                reply,
+            } => {
+                let result = if self.refusing {
+                    Err(Error::Closed)
+                } else {
+                    self.ua
+                        .invite(now, *invite)
+                        .map_err(|error| Error::Exhausted(error.to_string()))
+                };
+                let told = match result {
+                    Ok(id) => {
+                        self.adopt(id, &call);
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
+                };
+                let _ = reply.send(told);
+            }
+            ToSip::Register {
+                registration,
+                status,
+            } => match self.ua.register(now, *registration) {
+                Ok(id) => {
+                    self.registrations.insert(id, status);
+                }
+                Err(error) => {
+                    status.send_replace(RegistrationStatus::Failed {
+                        why: error.to_string(),
+                    });
+                }
+            },
+            ToSip::Request { request, reply } => match self.ua.request(now, *request) {
+                Ok(id) => {
+                    self.requests.insert(id, reply);
+                }
+                Err(error) => {
+                    let _ = reply.send(Err(Error::Exhausted(error.to_string())));
+                }
+            },
+            ToSip::Respond { id, reply } => {
+                let body = requests::body(&reply);
+                let headers = convert::headers(reply.headers);
+                if let Err(error) = self.ua.respond(now, id, reply.status, headers, body) {
+                    tracing::debug!(%error, "a reply came too late");
+                }
+            }
+            ToSip::Resolved {
+                mut transmit,
+                result,
+            } => match result {
+                Ok(remote) => {
+                    transmit.target.remote = Some(remote);
+                    self.transmit(*transmit);
+                }
+                Err(error) => {
+                    let why = format!("{}: {error}", transmit.target.host);
+                    self.ua
+                        .transport_failed(now, &FailedTransport::of(&transmit), why);
+                }
+            },
+            ToSip::Refuse => self.refusing = true,
+            ToSip::HangUpAll => {
+                let mut ids: Vec<_> = self.calls.keys().copied().collect();
+                ids.sort_unstable();
+                for id in ids {
+                    self.on_act(id, Act::Hangup);
+                }
+            }
+            ToSip::Close { done } => {
+                self.refusing = true;
+                let mut ids: Vec<_> = self.registrations.keys().copied().collect();
+                ids.sort_unstable();
+                for id in ids {
+                    if let Err(error) = self.ua.unregister(now, id) {
+                        tracing::debug!(%error, "unregister");
+                    }
+                }
+                self.closing = Some((done, tokio::time::Instant::now() + GOODBYE));
+            }
+        }
+    }
+
+    pub(super) fn adopt(&mut self, id: InviteId, call: &Arc<Shared>) {
+        call.bind(SipHandle {
+            invite: id,
+            commands: self.endpoint.commands.clone(),
+        });
+        self.endpoint.active.send_modify(|calls| *calls += 1);
+        self.calls.insert(
+            id,
+            Call {
+                shared: call.clone(),
+                failure: None,
+                hung_up: false,
+            },
+        );
+    }
+
+    pub(super) fn on_act(&mut self, id: InviteId, act: Act) {
+        let now = self.now();
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        let call_id = call.shared.info.call_id().to_owned();
+        let result = match act {
+            Act::Ring { status, body } => self.ua.ring(now, id, status, Vec::new(), body.map(sdp)),
+            Act::Accept { body } => self.ua.accept(now, id, Vec::new(), Some(sdp(body))),
+            Act::Reject {
+                status,
+                reason,
+                headers,
+            } => self.ua.reject(
+                now,
+                id,
+                status,
+                reason.as_deref(),
+                convert::headers(headers),
+            ),
+            Act::Hangup => {
+                call.hung_up = true;
+                call.shared.close_media();
+                self.ua.bye(now, id, Vec::new())
+            }
+            Act::HangupBecause { reason } => {
+                call.hung_up = true;
+                call.shared.close_media();
+                let reason = convert::headers(vec![("Reason".to_owned(), reason)]);
+                self.ua.bye(now, id, reason)
+            }
+            Act::Reoffer { body } => match self.ua.reinvite(now, id, Some(sdp(body))) {
+                Ok(_) => Ok(()),
+                Err(error) => {
+                    call.shared
+                        .on_signal(Signal::ReofferAnswered(Err(error.to_string())));
+                    Ok(())
+                }
+            },
+            Act::AcceptReoffer { body } => self.ua.accept_reinvite(now, id, Some(sdp(body))),
+            Act::RejectReoffer { status } => self.ua.reject_reinvite(now, id, status),
+            Act::Info { content_type, body } => {
+                self.ua
+                    .info(now, id, callbot_sip::ua::Body::new(content_type, body))
+            }
+            Act::Probe => self.ua.probe(now, id),
+        };
+        if let Err(error) = result {
+            // The far end was faster: its event is on its way to the call.
+            tracing::debug!(call_id, %error, "not done");
+        }
+    }
+}
