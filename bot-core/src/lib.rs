@@ -53,7 +53,7 @@ pub use call::{
     Answer, AudioIn, AudioOut, Bridge, BridgeEnd, BridgeSide, Bridgeable, Call, CallEvent,
     CallMonitor, Cause, Dial, DtmfMethod, EarlyCall, Gather, Gathered, HangupCause, IncomingCall,
     OutgoingCall, Party, Play, PlayEnd, Playback, Record, RecordEnd, Recorded, Recording, SendDtmf,
-    bridge,
+    Transfer, TransferPolicy, TransferRequest, Transferred, Transferring, bridge,
 };
 pub use callbot_media::analysis;
 pub use callbot_media::codec::Codec;

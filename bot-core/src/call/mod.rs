@@ -21,6 +21,8 @@ mod outgoing;
 mod playback;
 mod recording;
 mod shared;
+mod texting;
+mod transfer;
 
 pub use active::Call;
 pub use audio::{AudioIn, AudioOut};
@@ -35,6 +37,8 @@ pub use monitor::CallMonitor;
 pub use outgoing::{Dial, OutgoingCall};
 pub use playback::{Play, PlayEnd, Playback};
 pub use recording::{Record, RecordEnd, Recorded, Recording};
+pub use transfer::{Transfer, TransferPolicy, TransferRequest, Transferred, Transferring};
 
 pub(crate) use outgoing::DialRequest;
 pub(crate) use shared::{Guard, Phase, Shared};
+pub(crate) use transfer::Continued;

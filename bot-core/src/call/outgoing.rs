@@ -26,6 +26,8 @@ pub(crate) struct DialRequest {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) follow_redirects: bool,
     pub(crate) max_forwards: Option<u8>,
+    /// The call of ours that goes on with whom this reaches.
+    pub(crate) continues: Option<Arc<Shared>>,
 }
 
 /// A call about to be placed; await it for the answered [`Call`], or

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{Endpoint, EndpointShared};
 use crate::account::{Account, RegistrationStatus};
+use crate::call::TransferPolicy;
 use crate::call::negotiate::MediaOptions;
 use crate::driver::certificate::Identity;
 use crate::driver::clock::Clock;
@@ -62,6 +63,7 @@ pub struct EndpointBuilder {
     max_calls: usize,
     media_threads: usize,
     rtp_timeout: Duration,
+    transfers: TransferPolicy,
     user_agent: String,
     memory: Option<MemoryHost>,
     seed: Option<u64>,
@@ -91,6 +93,7 @@ impl Default for EndpointBuilder {
             max_calls: 5_000,
             media_threads: std::thread::available_parallelism().map_or(1, usize::from),
             rtp_timeout: Duration::from_secs(10),
+            transfers: TransferPolicy::default(),
             user_agent: concat!("callbot/", env!("CARGO_PKG_VERSION")).to_owned(),
             memory: None,
             seed: None,
@@ -250,6 +253,13 @@ impl EndpointBuilder {
         self
     }
 
+    /// What is done when a far end asks that its call go on with somebody else (REFER): it is refused by default.
+    /// A call may have its own way, by [`Call::on_transfer`](crate::Call::on_transfer).
+    pub fn transfers(mut self, policy: TransferPolicy) -> Self {
+        self.transfers = policy;
+        self
+    }
+
     /// What the User-Agent and Server headers say.
     pub fn user_agent(mut self, name: impl Into<String>) -> Self {
         self.user_agent = name.into();
@@ -394,6 +404,7 @@ impl EndpointBuilder {
             clock,
             sounds: SoundCache::new(),
             rtp_timeout: self.rtp_timeout,
+            transfers: self.transfers,
             accounts: self.accounts.clone(),
             registrations,
             active: watch::Sender::new(0),

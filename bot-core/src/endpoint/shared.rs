@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::account::{Account, RegistrationStatus};
+use crate::call::TransferPolicy;
 use crate::call::negotiate::MediaOptions;
 use crate::driver::clock::Clock;
 use crate::driver::connection::Links;
@@ -30,6 +31,8 @@ pub(crate) struct EndpointShared {
     pub(crate) clock: Clock,
     pub(crate) sounds: SoundCache,
     pub(crate) rtp_timeout: Duration,
+    /// What is done when a far end asks that a call go on with somebody else.
+    pub(crate) transfers: TransferPolicy,
     pub(crate) accounts: Vec<Account>,
     pub(crate) registrations: Vec<(String, watch::Receiver<RegistrationStatus>)>,
     /// How many calls stand.

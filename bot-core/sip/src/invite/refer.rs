@@ -589,7 +589,11 @@ impl Session {
     /// No news can come or go any more.
     pub(super) fn abandon_refers(&mut self, core: &mut Core, why: &str) {
         for refer in std::mem::take(&mut self.refers.sent) {
-            let outcome = ReferOutcome::Lost(why.to_owned());
+            let outcome = if refer.taken {
+                ReferOutcome::Lost(why.to_owned())
+            } else {
+                ReferOutcome::Refused(Failure::Cancelled)
+            };
             core.event(Event::ReferFinished {
                 refer: refer.id,
                 outcome,

@@ -6,6 +6,7 @@
 //! they belong to.
 
 mod convert;
+mod follow;
 mod listen;
 mod locate;
 mod place;
@@ -22,11 +23,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Act;
 use crate::account::RegistrationStatus;
-use crate::call::Shared;
+use crate::call::negotiate::Negotiation;
+use crate::call::{Continued, Shared};
 use crate::driver::connection::Connection;
 use crate::error::{Error, Result};
 use crate::service::{Reply, Request};
 
+pub(crate) use callbot_sip::ua::ReferId;
+pub(crate) use follow::{check_uri, follow};
 pub(crate) use listen::{Listener, Wanted, bind};
 pub(crate) use locate::Locator;
 pub(crate) use place::{check_account, leads_here, options, place, register};
@@ -81,6 +85,19 @@ pub(crate) enum ToSip {
         request: Box<callbot_sip::ua::OutOfDialog>,
         reply: oneshot::Sender<Result<Reply>>,
     },
+    /// A call goes on with somebody else if this is answered.
+    Continue {
+        invite: Box<Invite>,
+        continued: Continued,
+        negotiation: Box<Negotiation>,
+    },
+    /// What was asked for by a REFER cannot even be tried.
+    FailTransfer {
+        continued: Continued,
+        error: Error,
+    },
+    /// Ends a dialog whose call goes on elsewhere.
+    Leave(InviteId),
     Respond {
         id: callbot_sip::ua::ServerRequestId,
         reply: Reply,
@@ -114,6 +131,10 @@ pub(crate) struct SipHandle {
 }
 
 impl SipHandle {
+    pub(crate) fn invite(&self) -> InviteId {
+        self.invite
+    }
+
     pub(crate) fn act(&self, act: Act) -> Result<()> {
         self.commands
             .try_send(ToSip::Act(self.invite, act))

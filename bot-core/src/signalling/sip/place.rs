@@ -11,6 +11,7 @@ use tokio::sync::{oneshot, watch};
 use super::locate::{Located, parse_uri};
 use super::{ToSip, convert};
 use crate::account::{Account, RegistrationStatus};
+use crate::call::negotiate::Negotiation;
 use crate::call::{DialRequest, Shared};
 use crate::endpoint::EndpointShared;
 use crate::error::{Error, Result};
@@ -27,6 +28,28 @@ pub(crate) async fn place(
     endpoint: &Arc<EndpointShared>,
     request: DialRequest,
 ) -> Result<Arc<Shared>> {
+    let (invite, call, _) = prepare(endpoint, request).await?;
+    let (reply, placed) = oneshot::channel();
+    let command = ToSip::Invite {
+        invite: Box::new(invite),
+        call: call.clone(),
+        reply,
+    };
+    endpoint
+        .commands
+        .send(command)
+        .await
+        .map_err(|_| Error::Closed)?;
+    placed.await.map_err(|_| Error::Closed)??;
+    Ok(call)
+}
+
+/// The INVITE of a call, and the call: a new one with media, or the one that it continues, with the negotiation that
+/// its answer belongs to.
+pub(super) async fn prepare(
+    endpoint: &Arc<EndpointShared>,
+    request: DialRequest,
+) -> Result<(Invite, Arc<Shared>, Option<Negotiation>)> {
     let uri = parse_uri(&request.uri)?;
     let account = account_for(endpoint, &request, &uri)?;
     // A URI that leaves the way open, in the account's domain, goes where the account is registered.
@@ -66,16 +89,27 @@ pub(crate) async fn place(
         remote: Some(located.remote),
         transport: located.target.protocol.via_name(),
         headers: request.headers.clone(),
+        placed: true,
         media: located.media,
     });
     let Located {
         target, uri, media, ..
     } = located;
-    let call = Shared::new(info, endpoint.clone(), None);
-    let open = call.open_media(media.bind, media.advertised)?;
-    let mut open = call.gather(open, None).await?;
-    let offer = open.negotiation.offer(MediaDirection::SendRecv);
-    call.start_media(open)?;
+    let (call, offer, negotiation) = match request.continues {
+        Some(call) => {
+            let mut negotiation = call.negotiate_anew()?;
+            let offer = negotiation.offer(MediaDirection::SendRecv);
+            (call, offer, Some(negotiation))
+        }
+        None => {
+            let call = Shared::new(info, endpoint.clone(), None);
+            let open = call.open_media(media.bind, media.advertised)?;
+            let mut open = call.gather(open, None).await?;
+            let offer = open.negotiation.offer(MediaDirection::SendRecv);
+            call.start_media(open)?;
+            (call, offer, None)
+        }
+    };
     let mut invite = Invite::new(target, uri, from_header);
     invite.call_id = Some(call_id);
     invite.contact_user = account.and_then(|account| user_of(&account.aor));
@@ -89,19 +123,7 @@ pub(crate) async fn place(
         invite.credentials = account.and_then(credentials);
     }
     invite.follow_redirects = request.follow_redirects;
-    let (reply, placed) = oneshot::channel();
-    let command = ToSip::Invite {
-        invite: Box::new(invite),
-        call: call.clone(),
-        reply,
-    };
-    endpoint
-        .commands
-        .send(command)
-        .await
-        .map_err(|_| Error::Closed)?;
-    placed.await.map_err(|_| Error::Closed)??;
-    Ok(call)
+    Ok((invite, call, negotiation))
 }
 
 /// Our URI where we have no account.

@@ -2,6 +2,7 @@
 
 mod acts;
 mod events;
+mod transfers;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -41,6 +42,7 @@ struct SipTask {
     calls: HashMap<InviteId, Call>,
     registrations: HashMap<RegistrationId, watch::Sender<RegistrationStatus>>,
     requests: HashMap<RequestId, oneshot::Sender<Result<Reply>>>,
+    transfers: transfers::Transfers,
     arrivals: mpsc::Sender<Arrival>,
     commands: mpsc::Receiver<ToSip>,
     inbound: mpsc::Receiver<Inbound>,
@@ -98,6 +100,7 @@ impl SipTask {
             calls: HashMap::new(),
             registrations: HashMap::new(),
             requests: HashMap::new(),
+            transfers: transfers::Transfers::default(),
             arrivals: parts.arrivals,
             commands: parts.commands,
             inbound: parts.inbound,

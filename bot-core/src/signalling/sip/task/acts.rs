@@ -59,6 +59,16 @@ impl SipTask {
                     let _ = reply.send(Err(Error::Exhausted(error.to_string())));
                 }
             },
+            ToSip::Continue {
+                invite,
+                continued,
+                negotiation,
+            } => self.on_continue(*invite, continued, *negotiation),
+            ToSip::FailTransfer { continued, error } => self.on_transfer_failed(continued, error),
+            ToSip::Leave(invite) => {
+                // The far end was faster, most likely.
+                let _ = self.ua.bye(now, invite, Vec::new());
+            }
             ToSip::Respond { id, reply } => {
                 let body = requests::body(&reply);
                 let headers = convert::headers(reply.headers);
@@ -82,6 +92,7 @@ impl SipTask {
             },
             ToSip::Refuse => self.refusing = true,
             ToSip::HangUpAll => {
+                self.leave_followings(None);
                 let mut ids: Vec<_> = self.calls.keys().copied().collect();
                 ids.sort_unstable();
                 for id in ids {
@@ -120,6 +131,9 @@ impl SipTask {
 
     pub(super) fn on_act(&mut self, id: InviteId, act: Act) {
         let now = self.now();
+        let Some(act) = self.on_transfer_act(id, act) else {
+            return;
+        };
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
@@ -164,6 +178,8 @@ impl SipTask {
                     .info(now, id, callbot_sip::ua::Body::new(content_type, body))
             }
             Act::Probe => self.ua.probe(now, id),
+            // Dealt with above.
+            Act::Inside { .. } | Act::Transfer { .. } | Act::RefuseTransfer { .. } => Ok(()),
         };
         if let Err(error) = result {
             // The far end was faster: its event is on its way to the call.

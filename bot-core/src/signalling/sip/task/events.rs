@@ -17,12 +17,19 @@ use crate::signalling::{Act, Signal};
 
 impl SipTask {
     pub(super) fn on_event(&mut self, event: Event) {
+        let Some(event) = self.on_transfer_event(event) else {
+            return;
+        };
         match event {
             Event::Incoming {
                 invite,
                 request,
                 source,
-            } => self.on_incoming(invite, &request, &source),
+                replaces,
+            } => match replaces {
+                Some(replaced) => self.on_replacing(invite, replaced, &request, &source),
+                None => self.on_incoming(invite, &request, &source),
+            },
             Event::Cancelled { .. } | Event::ReinviteCancelled { .. } => {}
             Event::Acknowledged { invite, body, .. } => {
                 self.tell(invite, Signal::Acknowledged { body })
@@ -79,18 +86,17 @@ impl SipTask {
                 };
                 self.tell(invite, Signal::ReofferAnswered(result));
             }
-            Event::Info { invite, request } | Event::MessageInCall { invite, request } => self
-                .tell(
-                    invite,
-                    Signal::Info {
-                        content_type: request
-                            .headers
-                            .content_type()
-                            .unwrap_or_default()
-                            .to_owned(),
-                        body: request.body.clone(),
-                    },
-                ),
+            Event::Info { invite, request } => self.tell(
+                invite,
+                Signal::Info {
+                    content_type: request
+                        .headers
+                        .content_type()
+                        .unwrap_or_default()
+                        .to_owned(),
+                    body: request.body.clone(),
+                },
+            ),
             Event::InfoAnswered { result, .. } => {
                 if let Err(failure) = result {
                     tracing::info!(%failure, "an INFO was refused");
@@ -112,10 +118,12 @@ impl SipTask {
                 }
             }
             Event::Registration { id, state } => self.on_registration(id, state),
+            // Dealt with above.
+            _ => {}
         }
     }
 
-    fn tell(&mut self, invite: InviteId, signal: Signal) {
+    pub(super) fn tell(&mut self, invite: InviteId, signal: Signal) {
         let Some(call) = self.calls.get(&invite) else {
             return;
         };
