@@ -38,6 +38,7 @@ mod call;
 pub mod driver;
 mod endpoint;
 mod error;
+pub mod package;
 mod router;
 mod run;
 mod service;
@@ -66,7 +67,10 @@ pub use callbot_media::tone::Tone;
 pub use driver::connection::ConnectionStatistics;
 pub use driver::http::{HttpPages, Page};
 pub use driver::ice::{IceServer, IceServerError};
-pub use endpoint::{Endpoint, EndpointBuilder};
+pub use endpoint::{
+    Endpoint, EndpointBuilder, IncomingSubscription, Notification, OutgoingRequest, Publication,
+    PublicationStatus, Publish, Subscribe, Subscriber, Subscription, SubscriptionStatus,
+};
 pub use error::{Error, Result, StartError};
 pub use router::Router;
 pub use run::{run, shutdown_signal};

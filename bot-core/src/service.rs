@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::bot::Bot;
 use crate::call::IncomingCall;
+use crate::endpoint::IncomingSubscription;
 use crate::error::Result;
 use crate::signalling::CallInfo;
 
@@ -30,6 +31,13 @@ pub trait Service: Send + Sync + 'static {
     async fn on_request(&self, request: Request) -> Reply {
         let _ = request;
         Reply::status(405)
+    }
+
+    /// Somebody wants to be told a state, in a package that
+    /// [`EndpointBuilder::packages`](crate::EndpointBuilder::packages) names. The default refuses (489).
+    async fn on_subscribe(&self, subscription: IncomingSubscription) {
+        // An endpoint that is gone needs no answer.
+        let _ = subscription.reject(489).await;
     }
 }
 
@@ -87,6 +95,7 @@ where
 pub struct Request {
     pub(crate) method: String,
     pub(crate) uri: String,
+    pub(crate) from: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Bytes,
     pub(crate) source: SocketAddr,
@@ -109,6 +118,22 @@ impl Request {
             .iter()
             .find(|(have, _)| have.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.as_str())
+    }
+
+    /// Who sends it: the URI of its From; `None` when there is none. Nothing vouches for it.
+    pub fn from(&self) -> Option<&str> {
+        (!self.from.is_empty()).then_some(self.from.as_str())
+    }
+
+    /// The text of a MESSAGE; `None` for another method, and for a body that is no text.
+    pub fn text(&self) -> Option<&str> {
+        let content_type = self.header("Content-Type").unwrap_or("text/plain");
+        let is_text = content_type
+            .get(..5)
+            .is_some_and(|start| start.eq_ignore_ascii_case("text/"));
+        (self.method == "MESSAGE" && is_text)
+            .then(|| std::str::from_utf8(&self.body).ok())
+            .flatten()
     }
 
     /// The body, as it came.

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::negotiate::Negotiation;
-use super::{Call, CallEvent, Phase, Shared};
+use super::{Call, CallEvent, Dial, Phase, Shared};
 use crate::error::{Error, Result};
 use crate::signalling::sip;
 use crate::signalling::{Act, TransferAsked, TransferNews, TransferTo};
@@ -82,6 +82,12 @@ impl Call {
     /// The other's telephone must know Replaces, which most do.
     pub fn transfer_to(&self, other: &Call) -> Transfer {
         Transfer::new(self, TransferTo::Call(other.shared.clone()))
+    }
+
+    /// Places another call from the same endpoint, to ask somebody before the far end is sent there by
+    /// [`Call::transfer_to`].
+    pub fn consult(&self, uri: impl Into<String>) -> Dial {
+        Dial::new(self.shared.endpoint.clone(), uri.into())
     }
 
     /// What to do when the far end asks that this call go on with somebody else, in the place of what the endpoint

@@ -64,6 +64,7 @@ pub struct EndpointBuilder {
     media_threads: usize,
     rtp_timeout: Duration,
     transfers: TransferPolicy,
+    packages: Vec<String>,
     user_agent: String,
     memory: Option<MemoryHost>,
     seed: Option<u64>,
@@ -94,6 +95,7 @@ impl Default for EndpointBuilder {
             media_threads: std::thread::available_parallelism().map_or(1, usize::from),
             rtp_timeout: Duration::from_secs(10),
             transfers: TransferPolicy::default(),
+            packages: Vec::new(),
             user_agent: concat!("callbot/", env!("CARGO_PKG_VERSION")).to_owned(),
             memory: None,
             seed: None,
@@ -257,6 +259,14 @@ impl EndpointBuilder {
     /// A call may have its own way, by [`Call::on_transfer`](crate::Call::on_transfer).
     pub fn transfers(mut self, policy: TransferPolicy) -> Self {
         self.transfers = policy;
+        self
+    }
+
+    /// The event packages that this endpoint tells of, such as `presence` or `message-summary`: who subscribes to one
+    /// is a service's to accept, by [`Service::on_subscribe`](crate::Service::on_subscribe); who asks for another is
+    /// refused (489). Without any a SUBSCRIBE is a request like others.
+    pub fn packages<P: Into<String>>(mut self, packages: impl IntoIterator<Item = P>) -> Self {
+        self.packages = packages.into_iter().map(Into::into).collect();
         self
     }
 
@@ -424,6 +434,7 @@ impl EndpointBuilder {
             user_agent: self.user_agent,
             max_calls: self.max_calls,
             seed: self.seed,
+            packages: self.packages,
         };
         sip::spawn(
             settings,

@@ -1,8 +1,12 @@
 //! An endpoint: listeners, accounts and ports, through which bots take and place calls.
 
 mod builder;
+mod message;
+mod notifier;
+mod publication;
 mod serve;
 mod shared;
+mod subscription;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +14,14 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 pub use builder::EndpointBuilder;
+pub use message::OutgoingRequest;
+pub(crate) use message::Sender;
+pub use notifier::{IncomingSubscription, Subscriber};
+pub(crate) use publication::Published;
+pub use publication::{Publication, PublicationStatus, Publish};
 pub(crate) use shared::EndpointShared;
+pub use subscription::{Notification, Subscribe, Subscription, SubscriptionStatus};
+pub(crate) use subscription::{Told as SubscriptionTold, Wanted as SubscriptionWanted};
 
 use crate::account::RegistrationStatus;
 use crate::call::{Dial, IncomingCall};
@@ -86,6 +97,9 @@ impl Endpoint {
             match arrival {
                 Arrival::Call(call) => return Some(IncomingCall::new(call)),
                 Arrival::Request(pending, _) => pending.reply(Reply::status(405)).await,
+                Arrival::Subscription(subscription) => {
+                    let _ = subscription.reject(480).await;
+                }
             }
         }
     }

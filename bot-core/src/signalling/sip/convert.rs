@@ -30,7 +30,7 @@ pub(crate) fn call_info(request: &Request, source: &Source, media: MediaAddress)
     }
 }
 
-fn uri_of(address: Option<&NameAddr<'_>>) -> String {
+pub(crate) fn uri_of(address: Option<&NameAddr<'_>>) -> String {
     address
         .map(|address| address.uri.to_owned())
         .unwrap_or_default()

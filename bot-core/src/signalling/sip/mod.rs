@@ -11,6 +11,7 @@ mod listen;
 mod locate;
 mod place;
 mod requests;
+mod subscriptions;
 mod task;
 mod transport;
 
@@ -26,6 +27,7 @@ use crate::account::RegistrationStatus;
 use crate::call::negotiate::Negotiation;
 use crate::call::{Continued, Shared};
 use crate::driver::connection::Connection;
+use crate::endpoint::IncomingSubscription;
 use crate::error::{Error, Result};
 use crate::service::{Reply, Request};
 
@@ -35,6 +37,9 @@ pub(crate) use listen::{Listener, Wanted, bind};
 pub(crate) use locate::Locator;
 pub(crate) use place::{check_account, leads_here, options, place, register};
 pub(crate) use requests::PendingRequest;
+pub(crate) use subscriptions::{
+    EventsCommand, NotifierId, PublicationId, SubscriptionId, publish, request, subscribe,
+};
 pub(crate) use task::{Parts, Settings, spawn};
 
 /// Commands of bots that wait for the task.
@@ -85,6 +90,7 @@ pub(crate) enum ToSip {
         request: Box<callbot_sip::ua::OutOfDialog>,
         reply: oneshot::Sender<Result<Reply>>,
     },
+    Events(EventsCommand),
     /// A call goes on with somebody else if this is answered.
     Continue {
         invite: Box<Invite>,
@@ -121,6 +127,7 @@ pub(crate) enum ToSip {
 pub(crate) enum Arrival {
     Call(Arc<Shared>),
     Request(PendingRequest, Request),
+    Subscription(IncomingSubscription),
 }
 
 /// One call's way to the task.

@@ -13,7 +13,7 @@ use super::{ToSip, convert};
 use crate::account::{Account, RegistrationStatus};
 use crate::call::negotiate::Negotiation;
 use crate::call::{DialRequest, Shared};
-use crate::endpoint::EndpointShared;
+use crate::endpoint::{EndpointShared, Sender};
 use crate::error::{Error, Result};
 use crate::service::Reply;
 use crate::signalling::CallInfo;
@@ -265,4 +265,47 @@ pub(crate) async fn options(endpoint: &Arc<EndpointShared>, uri: &str) -> Result
         .await
         .map_err(|_| Error::Closed)?;
     answer.await.map_err(|_| Error::Closed)?
+}
+
+/// How a request that is no INVITE goes out.
+pub(super) struct Outset {
+    pub(super) target: callbot_sip::ua::Target,
+    pub(super) uri: Uri,
+    /// The From, without tag.
+    pub(super) from: String,
+    pub(super) contact_user: Option<String>,
+    pub(super) credentials: Option<callbot_sip::auth::Credentials>,
+    /// Preloaded routes.
+    pub(super) route: Vec<String>,
+}
+
+/// Finds the way of a request to `uri`, and whom it is from. Cancel safe.
+pub(super) async fn outset(
+    endpoint: &Arc<EndpointShared>,
+    uri: &str,
+    sender: &Sender,
+) -> Result<Outset> {
+    let uri = parse_uri(uri)?;
+    let request = DialRequest {
+        account: sender.account.clone(),
+        ..DialRequest::default()
+    };
+    let account = account_for(endpoint, &request, &uri)?;
+    let is_open = uri.port().is_none() && uri.transport().is_none() && !uri.is_sips();
+    let registrar = account.and_then(|account| account.registrar.as_deref());
+    let proxy = registrar.filter(|_| is_open).map(parse_uri).transpose()?;
+    let located = endpoint.locator.locate(uri, proxy.as_ref()).await?;
+    let from = match (&sender.from, account) {
+        (Some(from), _) => from.clone(),
+        (None, Some(account)) => account.aor.clone(),
+        (None, None) => anonymous(&located),
+    };
+    Ok(Outset {
+        from: format!("<{}>", parse_uri(&from)?),
+        contact_user: account.and_then(|account| user_of(&account.aor)),
+        credentials: account.and_then(credentials),
+        route: Vec::new(),
+        target: located.target,
+        uri: located.uri,
+    })
 }

@@ -43,6 +43,7 @@ pub(crate) fn request(request: &callbot_sip::Request, source: std::net::SocketAd
     Request {
         method: request.method.as_str().to_owned(),
         uri: request.uri.as_str().to_owned(),
+        from: convert::uri_of(request.headers.from().ok().as_ref()),
         headers: convert::pairs(&request.headers),
         body: request.body.clone(),
         source,

@@ -2,6 +2,7 @@
 
 mod acts;
 mod events;
+mod subscriptions;
 mod transfers;
 
 use std::collections::HashMap;
@@ -43,6 +44,7 @@ struct SipTask {
     registrations: HashMap<RegistrationId, watch::Sender<RegistrationStatus>>,
     requests: HashMap<RequestId, oneshot::Sender<Result<Reply>>>,
     transfers: transfers::Transfers,
+    subscriptions: subscriptions::Subscriptions,
     arrivals: mpsc::Sender<Arrival>,
     commands: mpsc::Receiver<ToSip>,
     inbound: mpsc::Receiver<Inbound>,
@@ -66,6 +68,8 @@ pub(crate) struct Settings {
     pub(crate) max_calls: usize,
     /// For runs that must repeat; random otherwise.
     pub(crate) seed: Option<u64>,
+    /// The event packages that are told of.
+    pub(crate) packages: Vec<String>,
 }
 
 /// What a [`SipTask`] is made of.
@@ -83,6 +87,7 @@ pub(crate) fn spawn(settings: Settings, parts: Parts) {
     let config = Config {
         user_agent: settings.user_agent,
         max_calls: settings.max_calls,
+        packages: settings.packages,
         ..Config::default()
     };
     let ids = settings.seed.map_or_else(Ids::random, Ids::from_seed);
@@ -101,6 +106,7 @@ impl SipTask {
             registrations: HashMap::new(),
             requests: HashMap::new(),
             transfers: transfers::Transfers::default(),
+            subscriptions: subscriptions::Subscriptions::default(),
             arrivals: parts.arrivals,
             commands: parts.commands,
             inbound: parts.inbound,

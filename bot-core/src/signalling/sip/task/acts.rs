@@ -64,6 +64,7 @@ impl SipTask {
                 continued,
                 negotiation,
             } => self.on_continue(*invite, continued, *negotiation),
+            ToSip::Events(command) => self.on_events_command(command),
             ToSip::FailTransfer { continued, error } => self.on_transfer_failed(continued, error),
             ToSip::Leave(invite) => {
                 // The far end was faster, most likely.
@@ -108,6 +109,7 @@ impl SipTask {
                         tracing::debug!(%error, "unregister");
                     }
                 }
+                self.leave_subscriptions();
                 self.closing = Some((done, tokio::time::Instant::now() + GOODBYE));
             }
         }

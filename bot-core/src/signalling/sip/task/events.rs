@@ -20,6 +20,9 @@ impl SipTask {
         let Some(event) = self.on_transfer_event(event) else {
             return;
         };
+        let Some(event) = self.on_subscription_event(event) else {
+            return;
+        };
         match event {
             Event::Incoming {
                 invite,
