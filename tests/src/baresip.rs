@@ -400,6 +400,21 @@ impl Baresip {
         recording(&self.sounds, "-dec.wav")
     }
 
+    /// The recordings of what it heard, one for each call, in the order in which they began.
+    ///
+    /// # Errors
+    ///
+    /// When their folder cannot be read.
+    pub fn heard_each(&self) -> Result<Vec<PathBuf>> {
+        let mut found: Vec<PathBuf> = std::fs::read_dir(&self.sounds)
+            .with_context(|| format!("read {}", self.sounds.display()))?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.to_string_lossy().ends_with("-dec.wav"))
+            .collect();
+        found.sort_by_key(|path| path.metadata().and_then(|data| data.created()).ok());
+        Ok(found)
+    }
+
     /// The recording of what it sent.
     ///
     /// # Errors

@@ -287,6 +287,49 @@ impl Browser {
         self.command("resume", json!([])).map(drop)
     }
 
+    /// Sends the far end to a URI (not by SIP.js); see the events `transfer`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Browser::command`].
+    pub fn transfer(&mut self, uri: &str) -> Result<()> {
+        self.command("transfer", json!([uri])).map(drop)
+    }
+
+    /// Joins the far ends of the last two calls (JsSIP).
+    ///
+    /// # Errors
+    ///
+    /// As [`Browser::command`].
+    pub fn transfer_to(&mut self) -> Result<()> {
+        self.command("transferTo", json!([])).map(drop)
+    }
+
+    /// Sends a text, and gives the status that answers it (JsSIP).
+    ///
+    /// # Errors
+    ///
+    /// As [`Browser::command`].
+    pub fn message(&mut self, uri: &str, text: &str) -> Result<Option<u64>> {
+        Ok(self.command("message", json!([uri, text]))?.as_u64())
+    }
+
+    /// Waits for an event of this kind that fits, from the beginning on.
+    ///
+    /// # Errors
+    ///
+    /// When the time is up; the message lists the events that did come.
+    pub fn wait_for(
+        &self,
+        kind: &str,
+        limit: Duration,
+        fits: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        let what = format!("event {kind} that fits");
+        let fits = |entry: &Value| entry["event"] == kind && fits(entry);
+        Ok(self.wait(0, &what, limit, fits)?.1)
+    }
+
     /// The status that OPTIONS to a URI is answered with (not by sipML5).
     ///
     /// # Errors
