@@ -94,9 +94,56 @@ pub struct RtpReport {
     /// What secured it, such as `SDES AES_CM_128_HMAC_SHA1_80`; `None` for plain RTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub srtp: Option<String>,
+    /// Whether ICE found its path; left out where it had none to find.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ice: bool,
     /// Packets that were refused for want of authentication; left out while there are none.
     #[serde(skip_serializing_if = "is_zero")]
     pub refused: u64,
+    /// The same by kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusals: Option<RefusalsReport>,
+}
+
+/// Packets of strangers, or damaged ones, by what was wrong with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct RefusalsReport {
+    /// Media that came before there were keys.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub early: u64,
+    /// Media whose authentication does not fit the keys.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unauthentic: u64,
+    /// Media that came twice, or far too late.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub replayed: u64,
+    /// Media from an address that ICE does not know.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub strays: u64,
+    /// What is neither STUN nor DTLS nor media.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unreadable: u64,
+    /// STUN that is not authentic, or not expected.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub stun: u64,
+    /// DTLS from elsewhere, or not expected.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub dtls: u64,
+}
+
+impl RefusalsReport {
+    fn of(figures: &Statistics) -> Option<Self> {
+        let of = &figures.refusals;
+        (of.total() > 0).then_some(Self {
+            early: of.early,
+            unauthentic: of.unauthentic,
+            replayed: of.replayed,
+            strays: of.strays,
+            unreadable: of.unreadable,
+            stun: of.stun,
+            dtls: of.dtls,
+        })
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde hands a reference.
@@ -119,7 +166,9 @@ impl From<&Statistics> for RtpReport {
                 Some(profile) => format!("{} {profile}", keying.name()),
                 None => keying.name().to_owned(),
             }),
+            ice: figures.ice,
             refused: figures.refused,
+            refusals: RefusalsReport::of(figures),
         }
     }
 }

@@ -8,23 +8,47 @@ const audio = { audio: true, video: false };
 
 // ---- what the page says --------------------------------------------------------------------------------------------
 
-// The microphone: a steady tone that goes by no processing, which would take it for noise. `level` is in dBov.
+// The microphone: sound that goes by no processing, which would take a tone for noise and make speech another.
 const mouth = {};
 
-function hum({ hertz, level }) {
+function open() {
   const context = new AudioContext();
   context.resume();
-  Object.assign(mouth, { context, tone: context.createOscillator(), gain: context.createGain(), out: context.createMediaStreamDestination() });
-  mouth.tone.frequency.value = hertz;
-  mouth.gain.gain.value = Math.SQRT2 * 10 ** (level / 20);
-  mouth.tone.connect(mouth.gain).connect(mouth.out);
-  mouth.tone.start();
+  Object.assign(mouth, { context, out: context.createMediaStreamDestination() });
   // A real microphone takes its time; sipML5 answers twice when it has the stream before the remote description is set.
   const stream = () => sleep(100).then(() => mouth.out.stream.clone());
   navigator.mediaDevices.getUserMedia = stream;
   for (const old of ['getUserMedia', 'webkitGetUserMedia']) {
     if (navigator[old]) navigator[old] = (_, done) => stream().then(done);
   }
+}
+
+/// A steady tone. `level` is in dBov.
+function hum({ hertz, level }) {
+  open();
+  Object.assign(mouth, { tone: mouth.context.createOscillator(), gain: mouth.context.createGain() });
+  mouth.tone.frequency.value = hertz;
+  mouth.gain.gain.value = Math.SQRT2 * 10 ** (level / 20);
+  mouth.tone.connect(mouth.gain).connect(mouth.out);
+  mouth.tone.start();
+}
+
+/// Gets ready to say what run.mjs serves under this name.
+async function learn(url) {
+  open();
+  // A microphone is never without a signal: without a source nothing would be sent, not even a key.
+  const silence = new ConstantSourceNode(mouth.context, { offset: 0 });
+  silence.connect(mouth.out);
+  silence.start();
+  mouth.speech = await mouth.context.decodeAudioData(await (await fetch(url)).arrayBuffer());
+}
+
+/// Says it, once.
+function say() {
+  const source = mouth.context.createBufferSource();
+  source.buffer = mouth.speech;
+  source.connect(mouth.out);
+  source.start();
 }
 
 // ---- what the page hears -------------------------------------------------------------------------------------------
@@ -55,7 +79,8 @@ function listen(stream) {
   ears.context.resume();
   const analyser = ears.context.createAnalyser();
   analyser.fftSize = 8192;
-  ears.context.createMediaStreamSource(stream).connect(analyser);
+  ears.source = ears.context.createMediaStreamSource(stream);
+  ears.source.connect(analyser);
   ears.analyser = analyser;
   const bins = new Float32Array(analyser.frequencyBinCount);
   const timer = setInterval(() => {
@@ -67,6 +92,38 @@ function listen(stream) {
     ears.pitches.push(bins[loudest] > -60 ? hertz : 0);
     if (ears.pitches.length > 3000) ears.pitches.shift();
   }, 100);
+}
+
+const tape = `registerProcessor('tape', class extends AudioWorkletProcessor {
+  process([[samples]]) {
+    if (samples) this.port.postMessage(samples.slice());
+    return true;
+  }
+});`;
+
+/// Keeps what the page hears from now on.
+async function record() {
+  ears.tape = [];
+  const context = ears.context;
+  await context.audioWorklet.addModule(URL.createObjectURL(new Blob([tape], { type: 'text/javascript' })));
+  const node = new AudioWorkletNode(context, 'tape');
+  node.port.onmessage = ({ data }) => ears.tape.push(data);
+  // Only what leads to the speakers runs; it gives them silence.
+  ears.source.connect(node).connect(context.destination);
+}
+
+/// What was kept so far: the rate, and 16-bit samples in base64.
+function recorded() {
+  const bytes = [];
+  for (const part of ears.tape) {
+    for (const value of part) {
+      const sample = Math.max(-32768, Math.min(32767, Math.round(value * 32768)));
+      bytes.push(sample & 255, (sample >> 8) & 255);
+    }
+  }
+  let text = '';
+  for (let at = 0; at < bytes.length; at += 32768) text += String.fromCharCode(...bytes.slice(at, at + 32768));
+  return { rate: ears.context.sampleRate, samples: btoa(text) };
 }
 
 /// Every pitch heard in the last `seconds`, one each 100 ms.
@@ -327,6 +384,7 @@ window.peer = {
     window.iceServers = options.iceServers || [];
     window.icePolicy = options.icePolicy || 'all';
     if (options.tone) hum(options.tone);
+    if (options.speech) await learn('/speech.wav');
     agent = await libraries[options.library](options);
   },
   act: async (name, ...words) => {
@@ -339,6 +397,9 @@ window.peer = {
       await sleep(way === 'info' ? 400 : 300);
     }
   },
+  say,
+  record,
+  recorded,
   statistics,
   heard,
   pitches,

@@ -27,6 +27,7 @@ function find(url) {
   const { pathname } = new URL(url, 'http://localhost');
   if (pathname === '/') return fs.readFileSync(path.join(here, 'page.html'));
   if (pathname === '/favicon.ico') return '';
+  if (pathname === '/speech.wav') return fs.readFileSync(options.speech);
   if (pathname === '/peer.js') return fs.readFileSync(path.join(here, 'peer.js'));
   if (pathname === '/pack/jssip.js') return pack(path.join(modules, 'jssip/lib/JsSIP.js'), 'JsSIP', modules);
   const file = path.join(modules, path.normalize(pathname.replace(/^\/modules\//, '')));
@@ -106,6 +107,13 @@ const commands = {
   descriptions: () => page.evaluate(() => window.peer.descriptions()),
   heard: (seconds) => page.evaluate((s) => window.peer.heard(s), seconds || 2),
   press: (digits, way) => page.evaluate(([d, w]) => window.peer.press(d, w), [digits, way]),
+  say: () => page.evaluate(() => window.peer.say()),
+  record: () => page.evaluate(() => window.peer.record()),
+  recorded: async (file) => {
+    const { rate, samples } = await page.evaluate(() => window.peer.recorded());
+    fs.writeFileSync(file, Buffer.from(samples, 'base64'));
+    return rate;
+  },
   screenshot: (file) => page.screenshot({ path: file }).then(() => null),
 };
 

@@ -39,6 +39,7 @@ pub struct Options {
     authority: Option<PathBuf>,
     encryption: Option<&'static str>,
     rtcp_mux: bool,
+    ice: bool,
 }
 
 impl Options {
@@ -89,6 +90,14 @@ impl Options {
     #[must_use]
     pub fn rtcp_mux(mut self) -> Self {
         self.rtcp_mux = true;
+        self
+    }
+
+    /// Looks for the path by ICE. It makes no candidates of the loopback device: the test's network needs a
+    /// [second address](Lab::second_address).
+    #[must_use]
+    pub fn ice(mut self) -> Self {
+        self.ice = true;
         self
     }
 
@@ -166,6 +175,7 @@ impl Baresip {
             authority: None,
             encryption: None,
             rtcp_mux: false,
+            ice: false,
         }
     }
 
@@ -199,8 +209,9 @@ impl Baresip {
         let encryption = options
             .encryption
             .map_or(String::new(), |word| format!(";mediaenc={word}"));
+        let path = if options.ice { ";medianat=ice" } else { "" };
         let parameters = format!(
-            "audio_codecs={}{answer}{regint}{encryption}{}",
+            "audio_codecs={}{answer}{regint}{encryption}{path}{}",
             options.codec, options.account
         );
         let account = format!("<sip:{name}@{domain};transport={transport}>;{parameters}\n");
@@ -503,6 +514,11 @@ fn configuration(options: &Options, sounds: &Path, port: u16, control: u16) -> R
         Some("dtls_srtp") => "module dtls_srtp.so\n",
         Some(_) => "module srtp.so\n",
     };
+    let path = if options.ice {
+        "module stun.so\nmodule ice.so\n"
+    } else {
+        ""
+    };
     let mux = if options.rtcp_mux { "yes" } else { "no" };
     Ok(format!(
         "poll_method epoll
@@ -529,7 +545,7 @@ module l16.so
 module aufile.so
 module aubridge.so
 module sndfile.so
-{encryption}module_tmp uuid.so
+{encryption}{path}module_tmp uuid.so
 module_tmp account.so
 module_app menu.so
 module_app ctrl_tcp.so

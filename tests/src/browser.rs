@@ -95,6 +95,12 @@ impl Options {
         self.set("tone", json!({ "hertz": hertz, "level": level }))
     }
 
+    /// Says a WAV file at [`Browser::say`] instead, likewise.
+    #[must_use]
+    pub fn says(self, file: &Path) -> Self {
+        self.set("speech", file.display().to_string())
+    }
+
     /// STUN and TURN servers as the browser's `iceServers`, and whether only relays may be used.
     #[must_use]
     pub fn ice(self, servers: Value, only_relay: bool) -> Self {
@@ -368,6 +374,40 @@ impl Browser {
         let pitches = self.command("pitches", json!([seconds]))?;
         let pitches = pitches.as_array().cloned().unwrap_or_default();
         Ok(pitches.iter().filter_map(Value::as_f64).collect())
+    }
+
+    /// Says the file of [`Options::says`], once; does not wait for its end.
+    ///
+    /// # Errors
+    ///
+    /// As [`Browser::command`].
+    pub fn say(&mut self) -> Result<()> {
+        self.command("say", json!([])).map(drop)
+    }
+
+    /// Keeps what the page hears from now on, for [`Browser::recorded`]. It must hear something already.
+    ///
+    /// # Errors
+    ///
+    /// As [`Browser::command`].
+    pub fn record(&mut self) -> Result<()> {
+        self.command("record", json!([])).map(drop)
+    }
+
+    /// What the page kept so far: mono, with its rate in hertz. `file` is where it passes by.
+    ///
+    /// # Errors
+    ///
+    /// As [`Browser::command`].
+    pub fn recorded(&mut self, file: &Path) -> Result<(u32, Vec<i16>)> {
+        let rate = self.command("recorded", json!([file.display().to_string()]))?;
+        let rate = rate.as_f64().context("the page records at no rate")?;
+        let bytes = std::fs::read(file).with_context(|| format!("read {}", file.display()))?;
+        let samples = bytes.chunks_exact(2);
+        Ok((
+            rate as u32,
+            samples.map(|b| i16::from_le_bytes([b[0], b[1]])).collect(),
+        ))
     }
 
     /// Restarts ICE (not by sipML5), and waits until that is agreed.

@@ -51,7 +51,7 @@ impl Kamailio {
         Self::launch(lab, digest, Some(files), switches)
     }
 
-    /// Starts it on UDP and TCP with the switches of its configuration file (`CHALLENGE_CALLS`, `NO_EVENTS`) and waits until it answers.
+    /// Starts it on UDP and TCP with the switches of its configuration file (`CHALLENGE_CALLS`, `NO_EVENTS`, `RTPENGINE=".."`) and waits until it answers.
     ///
     /// # Errors
     ///
@@ -155,6 +155,12 @@ impl Kamailio {
             (self.registered(user).is_some() == present).then_some(())
         })
         .with_context(|| format!("kamailio said:\n{}", self.process.last_words()))
+    }
+
+    /// The main process, for the figures of all.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.process
     }
 
     /// What it logged.

@@ -5,7 +5,7 @@
 //!
 //! - [`lab`]: a folder, a network namespace and ports for one test, and the decision to skip it where a peer is missing
 //! - [`process`]: children that are bounded in time, keep their output and never outlive the test
-//! - [`callbot`], [`sipp`], [`scenario`], [`baresip`], [`kamailio`], [`coturn`], [`browser`]: the programs that are driven
+//! - [`callbot`], [`sipp`], [`scenario`], [`baresip`], [`kamailio`], [`coturn`], [`rtpengine`], [`browser`]: the programs that are driven
 //! - [`pki`]: certificates, good ones and bad ones
 //! - [`capture`], [`rtp`], [`events`]: what crossed the wire, read and written as pcap
 //! - [`wav`]: what was heard, measured
@@ -26,6 +26,7 @@ pub mod mutate;
 pub mod pki;
 pub mod process;
 pub mod rtp;
+pub mod rtpengine;
 pub mod scenario;
 pub mod sipp;
 pub mod wav;

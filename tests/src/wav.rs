@@ -91,6 +91,21 @@ impl Sound {
         self
     }
 
+    /// Goes on with these samples, the same in each channel.
+    #[must_use]
+    pub fn then(mut self, samples: &[i16]) -> Self {
+        self.channels
+            .iter_mut()
+            .for_each(|channel| channel.extend_from_slice(samples));
+        self
+    }
+
+    /// The samples of the first channel.
+    #[must_use]
+    pub fn samples(&self) -> &[i16] {
+        self.channels.first().map_or(&[], Vec::as_slice)
+    }
+
     /// Writes a 16-bit WAV file.
     ///
     /// # Errors

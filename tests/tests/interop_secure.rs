@@ -1,6 +1,6 @@
 //! Secured media with baresip: keys in the SDP, and DTLS with its RSA certificate; what is heard, pressed and refused.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -50,26 +50,71 @@ fn secured_by(call: &Call, wanted: &str) -> Result<()> {
     Ok(())
 }
 
-/// baresip calls; tone and keys go both ways.
-fn calls(name: &str, encryption: &'static str, mux: bool, wanted: &'static str) {
-    Lab::run(name, &[Peer::Callbot, Peer::Baresip], move |lab| {
-        let play = callbot_sound(lab)?;
-        let bot = [
-            "answer",
-            "--play",
-            &play,
-            "--record",
-            &lab.text("call.wav"),
-            "--stereo",
-            "--dtmf",
-            "WWWWWWWW12#",
-        ];
-        let (mut callbot, address) = Callbot::serve_at(lab, &bot)?;
-        let mut options = Baresip::named("caller", baresip_sound(lab)?).encryption(encryption);
-        if mux {
+/// How baresip's media goes.
+#[derive(Clone, Copy)]
+struct Way {
+    encryption: &'static str,
+    mux: bool,
+    ice: bool,
+}
+
+impl Way {
+    const fn new(encryption: &'static str) -> Self {
+        Self {
+            encryption,
+            mux: false,
+            ice: false,
+        }
+    }
+
+    /// RTCP on the RTP port.
+    const fn mux(self) -> Self {
+        Self { mux: true, ..self }
+    }
+
+    /// The path is found by ICE, and so RTCP is on the RTP port.
+    const fn ice(self) -> Self {
+        Self {
+            mux: true,
+            ice: true,
+            ..self
+        }
+    }
+
+    fn baresip(self, lab: &Lab, name: &str) -> Result<callbot_tests::baresip::Options> {
+        let mut options = Baresip::named(name, baresip_sound(lab)?).encryption(self.encryption);
+        if self.mux {
             options = options.rtcp_mux();
         }
-        let mut baresip = options.start(lab)?;
+        if self.ice {
+            options = options.ice();
+        }
+        Ok(options)
+    }
+
+    /// The address that callbot listens on. With ICE it must be one of which baresip makes a candidate.
+    fn address(self, lab: &Lab) -> Result<IpAddr> {
+        let loopback = IpAddr::from([127, 0, 0, 1]);
+        if !self.ice {
+            return Ok(loopback);
+        }
+        lab.second_address()?
+            .context("baresip's ICE needs a network of its own: run as root")
+    }
+}
+
+/// baresip calls; tone and keys go both ways.
+fn calls(name: &str, way: Way, flags: &'static [&'static str], wanted: &'static str) {
+    Lab::run(name, &[Peer::Callbot, Peer::Baresip], move |lab| {
+        let play = callbot_sound(lab)?;
+        let address = SocketAddr::new(way.address(lab)?, lab.port()?);
+        let listen = format!("udp://{address}");
+        let file = lab.text("call.wav");
+        let mut bot = vec!["answer", "--play", &play, "--record", &file, "--stereo"];
+        bot.extend(["--dtmf", "WWWWWWWW12#", "--listen", &listen]);
+        bot.extend(flags);
+        let mut callbot = Callbot::serve(lab, "callbot", &bot)?;
+        let mut baresip = way.baresip(lab, "caller")?.start(lab)?;
         baresip.dial(&format!("sip:answer@{address}"))?;
         std::thread::sleep(Duration::from_millis(9000));
         baresip.press("34*")?;
@@ -79,6 +124,12 @@ fn calls(name: &str, encryption: &'static str, mux: bool, wanted: &'static str) 
         let call = callbot.wait_call(seconds(5))?;
         baresip.quit()?;
         secured_by(&call, wanted)?;
+        ensure!(
+            call.0["rtp"]["ice"].as_bool().unwrap_or_default() == way.ice,
+            "the path was to be found by ICE: {}; the report says {}",
+            way.ice,
+            call.0
+        );
         ensure!(heard == "12#", "callbot pressed 12#, baresip heard {heard}");
         ensure!(
             call.digits() == "34*",
@@ -96,24 +147,13 @@ fn calls(name: &str, encryption: &'static str, mux: bool, wanted: &'static str) 
 }
 
 /// callbot calls; tone and keys go both ways.
-fn is_dialled(
-    name: &str,
-    encryption: &'static str,
-    mux: bool,
-    flags: &'static [&'static str],
-    wanted: &'static str,
-) {
+fn is_dialled(name: &str, way: Way, flags: &'static [&'static str], wanted: &'static str) {
     Lab::run(name, &[Peer::Callbot, Peer::Baresip], move |lab| {
         let play = callbot_sound(lab)?;
-        let mut options = Baresip::named("callee", baresip_sound(lab)?)
-            .encryption(encryption)
-            .answering();
-        if mux {
-            options = options.rtcp_mux();
-        }
-        let mut baresip = options.start(lab)?;
+        let own = SocketAddr::new(way.address(lab)?, lab.port()?);
+        let mut baresip = way.baresip(lab, "callee")?.answering().start(lab)?;
         let (uri, file) = (baresip.uri(), lab.text("call.wav"));
-        let own = format!("udp://127.0.0.1:{}", lab.port()?);
+        let own = format!("udp://{own}");
         let mut arguments = vec![
             "dial",
             &uri,
@@ -139,6 +179,12 @@ fn is_dialled(
         baresip.wait_event("CALL_CLOSED", seconds(5))?;
         baresip.quit()?;
         secured_by(&call, wanted)?;
+        ensure!(
+            call.0["rtp"]["ice"].as_bool().unwrap_or_default() == way.ice,
+            "the path was to be found by ICE: {}; the report says {}",
+            way.ice,
+            call.0
+        );
         ensure!(heard == "12#", "callbot pressed 12#, baresip heard {heard}");
         ensure!(
             call.digits() == "34*",
@@ -158,30 +204,66 @@ fn is_dialled(
 #[test]
 #[ignore = "tier 4: cargo xtask interop"]
 fn baresip_calls_with_optional_keys_in_the_sdp() {
-    calls("secure-srtp", "srtp", false, "SDES AES_CM_128_HMAC_SHA1_");
+    let way = Way::new("srtp");
+    calls("secure-srtp", way, &[], "SDES AES_CM_128_HMAC_SHA1_");
 }
 
 #[test]
 #[ignore = "tier 4: cargo xtask interop"]
 fn baresip_calls_with_mandatory_keys_in_the_sdp() {
-    calls(
-        "secure-srtp-mand",
-        "srtp-mand",
-        false,
-        "SDES AES_CM_128_HMAC_SHA1_",
-    );
+    let way = Way::new("srtp-mand");
+    calls("secure-srtp-mand", way, &[], "SDES AES_CM_128_HMAC_SHA1_");
 }
 
 #[test]
 #[ignore = "tier 4: cargo xtask interop"]
 fn baresip_calls_with_dtls_on_two_ports() {
-    calls("secure-dtls", "dtls_srtp", false, "DTLS ");
+    calls("secure-dtls", Way::new("dtls_srtp"), &[], "DTLS ");
 }
 
 #[test]
 #[ignore = "tier 4: cargo xtask interop"]
 fn baresip_calls_with_dtls_on_one_port() {
-    calls("secure-dtls-mux", "dtls_srtp", true, "DTLS ");
+    calls("secure-dtls-mux", Way::new("dtls_srtp").mux(), &[], "DTLS ");
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn baresip_calls_with_ice_and_dtls() {
+    calls("secure-ice", Way::new("dtls_srtp").ice(), &[], "DTLS ");
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn baresip_calls_a_bot_that_is_lite_in_ice() {
+    calls(
+        "secure-ice-lite",
+        Way::new("dtls_srtp").ice(),
+        &["--ice-lite"],
+        "DTLS ",
+    );
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn callbot_dials_with_ice_and_dtls() {
+    is_dialled(
+        "secure-dial-ice",
+        Way::new("dtls_srtp").ice(),
+        &["--webrtc"],
+        "DTLS ",
+    );
+}
+
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn callbot_dials_and_is_lite_in_ice() {
+    is_dialled(
+        "secure-dial-ice-lite",
+        Way::new("dtls_srtp").ice(),
+        &["--webrtc", "--ice-lite"],
+        "DTLS ",
+    );
 }
 
 #[test]
@@ -189,8 +271,7 @@ fn baresip_calls_with_dtls_on_one_port() {
 fn callbot_dials_with_keys_in_the_sdp() {
     is_dialled(
         "secure-dial-srtp",
-        "srtp-mand",
-        false,
+        Way::new("srtp-mand"),
         &["--srtp", "required"],
         "SDES ",
     );
@@ -201,8 +282,7 @@ fn callbot_dials_with_keys_in_the_sdp() {
 fn callbot_dials_with_dtls_on_two_ports() {
     is_dialled(
         "secure-dial-dtls",
-        "dtls_srtp",
-        false,
+        Way::new("dtls_srtp"),
         &["--dtls-srtp"],
         "DTLS ",
     );
@@ -213,8 +293,7 @@ fn callbot_dials_with_dtls_on_two_ports() {
 fn callbot_dials_with_dtls_on_one_port() {
     is_dialled(
         "secure-dial-dtls-mux",
-        "dtls_srtp",
-        true,
+        Way::new("dtls_srtp").mux(),
         &["--dtls-srtp", "--srtp", "required"],
         "DTLS ",
     );

@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: what a call, a call-second and a message cost, side by side with others, on this machine.
 //!
-//! The measuring itself is in `tests/benches/load` (SIPp as the load) and `bot-core/sip/benches` (one INVITE under criterion). This
-//! task builds what they need, hands the peers' paths over, and prints all tables together at the end, ready for the section
+//! The measuring itself is in `tests/benches/load` (SIPp and str0m as the load), `bot-core/sip/benches` (one INVITE under criterion)
+//! and the tests of `bot-core/media/tests` that are marked `#[ignore = "a measurement.."]`. This task builds what they need, hands the peers' paths over, and prints all tables together at the end, ready for the section
 //! 'Figures' of ARCHITECTURE.md; they also stay in `bench-results/`. Whether a target is reached is said in the tables and never
 //! decides the exit code: figures of a busy machine are no reason to fail a build.
 
@@ -17,14 +17,14 @@ use crate::{interop, shell};
 /// `cargo xtask bench`
 #[derive(clap::Args)]
 #[command(after_help = "\
-Needs SIPp (`cargo xtask peers`). Leave the machine alone meanwhile: the figures are CPU time on one core, contenders take turns
+Needs SIPp for signalling and echo (`cargo xtask peers`). Leave the machine alone meanwhile: the figures are CPU time on one core, contenders take turns
 and the median is reported, but a busy machine still makes everybody dearer.
-About 5 minutes for all of it, under 1 with --quick, once built.")]
+About 8 minutes for all of it, 2 with --quick, once built.")]
 pub(crate) struct Options {
     /// What to measure; all when left out
     #[arg(value_enum, default_value_t = Part::All)]
     part: Part,
-    /// Fewer and shorter rounds, 200 calls instead of 1,000: good to a tenth or two
+    /// Fewer and shorter rounds, 200 calls instead of 1,000 or 400: good to a tenth or two
     #[arg(long)]
     quick: bool,
     /// Install sipbot into .peers/ first (from crates.io; takes minutes)
@@ -38,11 +38,25 @@ enum Part {
     Signalling,
     /// CPU per call-second and memory per call of G.711 echo, beside a bare UDP reflector and sipbot
     Echo,
+    /// CPU per call-second, CPU of the set-up and memory per call of WebRTC echo, beside plain RTP
+    Legs,
+    /// CPU per call-second of the gateway between a browser and a telephone, beside Kamailio with rtpengine
+    Gateway,
     /// Time and allocations of reading one INVITE, beside the crates rsip and rsipstack
     Parse,
-    /// All three
+    /// Packets, codecs, bridges and whole sessions inside one program, as the measuring tests of the media crate print them
+    Figures,
+    /// All of them
     All,
 }
+
+/// What the program `load` measures, by its own names.
+const LOADS: [(Part, &str); 4] = [
+    (Part::Signalling, "signalling"),
+    (Part::Echo, "echo"),
+    (Part::Legs, "legs"),
+    (Part::Gateway, "gateway"),
+];
 
 /// The bot on the crates rsipstack and rustrtc that is measured beside ours.
 const SIPBOT: &str = "sipbot";
@@ -51,11 +65,17 @@ const SIPBOT: &str = "sipbot";
 pub(crate) fn run(options: &Options) -> Result<()> {
     let begin = Instant::now();
     let mut tables = Vec::new();
-    if options.part != Part::Parse {
-        tables.push(load(options)?);
+    let wanted = |part| options.part == part || options.part == Part::All;
+    let loads: Vec<_> = LOADS.iter().filter(|(part, _)| wanted(*part)).collect();
+    if !loads.is_empty() {
+        let names: Vec<_> = loads.iter().map(|(_, name)| *name).collect();
+        tables.push(load(options, &names)?);
     }
-    if matches!(options.part, Part::Parse | Part::All) {
+    if wanted(Part::Parse) {
         tables.push(parse(options.quick)?);
+    }
+    if wanted(Part::Figures) {
+        tables.push(figures()?);
     }
     let tables: Vec<_> = tables.iter().map(|table| table.trim_end()).collect();
     let text = tables.join("\n\n") + "\n";
@@ -77,36 +97,60 @@ fn results() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Signalling and echo.
-fn load(options: &Options) -> Result<String> {
-    if shell::find("sipp").is_none() {
+/// What needs a server and a load.
+fn load(options: &Options, names: &[&str]) -> Result<String> {
+    let with_sipp = names
+        .iter()
+        .any(|name| ["signalling", "echo"].contains(name));
+    if with_sipp && shell::find("sipp").is_none() {
         bail!("sipp, which is the load, is missing; `cargo xtask peers` installs it as root");
     }
-    let sipbot = sipbot(options.install_peers);
+    let sipbot = with_sipp.then(|| sipbot(options.install_peers));
     let callbot = interop::build()?;
     // The load finds the reflector beside itself.
     let tests = ["--release", "--package", "callbot-tests"];
     shell::run(shell::cargo().arg("build").args(tests).arg("--bins"))?;
     let mut command = shell::cargo();
     command.args(["run", "--quiet"]).args(tests);
-    command.args(["--bin", "load", "--"]);
-    match options.part {
-        Part::Signalling => command.arg("signalling"),
-        Part::Echo => command.arg("echo"),
-        Part::Parse | Part::All => command.args(["signalling", "echo"]),
-    };
+    command.args(["--bin", "load", "--"]).args(names);
     if options.quick {
         command.arg("--quick");
     }
     command.env("CALLBOT_BIN", callbot);
     let missing = match sipbot {
-        Ok(binary) => {
+        Some(Ok(binary)) => {
             command.env("SIPBOT_BIN", binary);
             String::new()
         }
-        Err(why) => format!("\nLeft out: sipbot, {why:#}.\n"),
+        Some(Err(why)) => format!("\nLeft out: sipbot, {why:#}.\n"),
+        None => String::new(),
     };
     Ok(captured(&mut command)? + &missing)
+}
+
+/// What the media crate's tests measure that are no tests: one after the other, each with the machine to itself.
+fn figures() -> Result<String> {
+    let mut command = shell::cargo();
+    // With the features that `cargo xtask test` has built it with.
+    command.args(["test", "--quiet", "--workspace"]);
+    for test in ["session_cost", "session_bridge", "receive_cost"] {
+        command.args(["--test", test]);
+    }
+    command.args(["--", "--ignored", "--nocapture", "--test-threads=1"]);
+    let said = captured(&mut command)?;
+    let said = said.lines().filter(|line| {
+        let line = line.trim();
+        !line.is_empty()
+            && line != "."
+            && !line.starts_with("running")
+            && !line.starts_with("test ")
+    });
+    let lines: String = said
+        .map(|line| format!("    {}\n", line.trim_start_matches('.')))
+        .collect();
+    Ok(format!(
+        "In one program, without sockets (the optimised dev profile)\n\n{lines}"
+    ))
 }
 
 /// sipbot's binary, from .peers/ or the path; installed first when asked.

@@ -56,6 +56,11 @@ pub(crate) const PEERS: &[Peer] = &[
         purpose: "Kamailio over WebSockets",
     },
     Peer {
+        program: "rtpengine",
+        package: "rtpengine-daemon",
+        purpose: "what the gateway is measured beside",
+    },
+    Peer {
         program: "turnserver",
         package: "coturn",
         purpose: "STUN and TURN",

@@ -74,7 +74,7 @@ fn a_receiver_takes_its_memory_once_and_little_of_it() {
 }
 
 #[test]
-#[ignore = "prints times, which mean something in a release build only"]
+#[ignore = "a measurement, for a machine that does nothing else: cargo xtask bench figures"]
 #[allow(clippy::disallowed_methods)] // It measures the machine, not a call.
 fn time_of_a_packet_and_of_a_loss() {
     let signal: Vec<i16> = passage("slt")

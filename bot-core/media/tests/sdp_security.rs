@@ -363,7 +363,7 @@ fn a_browser_is_answered_with_ice_one_bundled_line_and_dtls() {
         " 1 udp ",
         " 192.0.2.1 10000 typ host\r\n",
         "a=end-of-candidates\r\n",
-        "a=setup:active\r\n",
+        "a=setup:passive\r\n",
         "m=video 0 UDP/TLS/RTP/SAVPF 96\r\n",
     ] {
         assert!(answer.contains(part), "no {part:?} in\n{answer}");
@@ -384,7 +384,7 @@ fn a_browser_is_answered_with_ice_one_bundled_line_and_dtls() {
     assert!(matches!(
         agreed.security,
         Security::Dtls {
-            role: DtlsRole::Client,
+            role: DtlsRole::Server,
             engine: Engine::Auto13,
             ..
         }
@@ -424,7 +424,7 @@ fn an_ice_restart_shows_by_new_credentials_of_both_sides_and_keeps_the_associati
     );
     assert_eq!(before.security, after.security, "the association stays");
     assert!(
-        answer.contains("a=setup:active\r\n"),
+        answer.contains("a=setup:passive\r\n"),
         "and so does the role: {answer}"
     );
 }

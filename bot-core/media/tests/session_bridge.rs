@@ -602,7 +602,7 @@ fn speech_through_a_transcoding_bridge_is_what_the_two_codecs_make_of_it() {
 
 /// Prints the figures: `cargo test --release --test session_bridge -- --ignored --nocapture`.
 #[test]
-#[ignore = "a measurement, for a machine that does nothing else"]
+#[ignore = "a measurement, for a machine that does nothing else: cargo xtask bench figures"]
 #[allow(clippy::disallowed_methods)] // A measurement has to look at the clock.
 fn figures() {
     for (name, codec) in [("passing", Codec::Pcmu), ("transcoding", Codec::Pcma)] {

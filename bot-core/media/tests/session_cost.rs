@@ -228,7 +228,7 @@ fn an_idle_echo_takes_little_memory() {
 
 /// Prints the figures: `cargo test --release --test session_cost -- --ignored --nocapture`.
 #[test]
-#[ignore = "a measurement, for a machine that does nothing else"]
+#[ignore = "a measurement, for a machine that does nothing else: cargo xtask bench figures"]
 #[allow(clippy::disallowed_methods)] // A measurement has to look at the clock.
 fn figures() {
     let packets: Vec<Vec<u8>> = (0..50_000).map(|index| audio(index as u16)).collect();
@@ -263,7 +263,7 @@ fn figures() {
 /// What a packet costs when its session's memory was used by nobody for 20 ms: many sessions in turns, as a host serves
 /// them. Prints the figure like the one above.
 #[test]
-#[ignore = "a measurement, for a machine that does nothing else"]
+#[ignore = "a measurement, for a machine that does nothing else: cargo xtask bench figures"]
 #[allow(clippy::disallowed_methods)] // A measurement has to look at the clock.
 fn figures_of_many_sessions() {
     const SESSIONS: usize = 2_000;
@@ -297,7 +297,7 @@ fn figures_of_many_sessions() {
 
 /// Prints what each codec costs: `cargo test --test session_cost codecs -- --ignored --nocapture`.
 #[test]
-#[ignore = "a measurement, for a machine that does nothing else"]
+#[ignore = "a measurement, for a machine that does nothing else: cargo xtask bench figures"]
 #[allow(clippy::disallowed_methods)] // A measurement has to look at the clock.
 fn codecs() {
     for codec in Codec::ALL {

@@ -351,6 +351,60 @@ fn a_sender_refuses_to_start_over() {
 }
 
 #[test]
+fn a_new_key_goes_on_in_the_cycle_of_sequence_numbers_where_the_old_one_was() {
+    for profile in Profile::ALL {
+        let (mut sender, mut receiver) = pair(profile);
+        let pass = |sender: &mut SrtpSender, receiver: &mut SrtpReceiver, sequence: u16| {
+            let plain = rtp(7, sequence, 160);
+            let mut packet = plain.clone();
+            sender.protect_rtp(&mut packet).unwrap();
+            let length = receiver.unprotect_rtp(&mut packet)?;
+            assert_eq!(packet[..length], plain[..]);
+            Ok::<_, SrtpError>(())
+        };
+        // Two wraps: what is known of them is in no packet.
+        for sequence in (0..3 * 65_536u32).step_by(8_192) {
+            assert_eq!(pass(&mut sender, &mut receiver, sequence as u16), Ok(()));
+        }
+        let (before_out, before_in) = (sender, receiver);
+        let other = master(profile, 99);
+        let renewed = || {
+            let mut sender = SrtpSender::new(profile, &other).unwrap();
+            let mut receiver = SrtpReceiver::new(profile, &other).unwrap();
+            sender.continue_after(&before_out).unwrap();
+            receiver.continue_after(&before_in);
+            (sender, receiver)
+        };
+        let (mut sender, mut receiver) = renewed();
+        assert_eq!(
+            pass(&mut sender, &mut receiver, 57_345),
+            Ok(()),
+            "{profile}"
+        );
+        assert_eq!(pass(&mut sender, &mut receiver, 3), Ok(()), "a wrap more");
+        // Who forgot the wraps would not be understood, nor understand.
+        let mut forgetful = SrtpReceiver::new(profile, &other).unwrap();
+        let (mut sender, _) = renewed();
+        assert_eq!(
+            pass(&mut sender, &mut forgetful, 57_345),
+            Err(SrtpError::Unauthentic)
+        );
+        // Peers that start over are understood, too.
+        let (_, mut receiver) = renewed();
+        let mut fresh = SrtpSender::new(profile, &other).unwrap();
+        assert_eq!(pass(&mut fresh, &mut receiver, 57_345), Ok(()), "{profile}");
+        assert_eq!(pass(&mut fresh, &mut receiver, 57_346), Ok(()), "{profile}");
+        // A key that was in use before comes back, and the wraps meanwhile are not forgotten.
+        let (mut first, _) = pair(profile);
+        first.protect_rtp(&mut rtp(7, 1, 20)).unwrap();
+        first.continue_after(&before_out).unwrap();
+        let mut receiver = SrtpReceiver::new(profile, &master(profile, 1)).unwrap();
+        receiver.continue_after(&before_in);
+        assert_eq!(pass(&mut first, &mut receiver, 57_345), Ok(()), "{profile}");
+    }
+}
+
+#[test]
 fn nothing_allocates_per_packet() {
     for profile in Profile::ALL {
         let (mut sender, mut receiver) = pair(profile);

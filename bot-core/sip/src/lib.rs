@@ -21,7 +21,8 @@ pub mod uri;
 pub mod wire;
 
 pub use headers::{
-    CSeq, Header, HeaderError, HeaderName, Headers, Host, NameAddr, Param, Params, Via,
+    CSeq, Header, HeaderError, HeaderName, Headers, Host, NameAddr, Param, Params, RAck, Refresher,
+    SessionExpires, Via,
 };
 pub use message::{Message, Method, Request, Response, StatusCode};
 pub use uri::{Scheme, Uri, UriError};

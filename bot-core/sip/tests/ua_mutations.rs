@@ -214,6 +214,10 @@ fn sixty_thousand_mutated_messages_and_the_calls_go_on() {
         serve(&mut world, 1);
     }
     let left = world.nodes[1].ua.counts();
-    assert!(left.transactions == 0 && left.timers == 0, "{left:?}");
+    // A call that was answered to the caller's wish may have a session timer.
+    assert!(
+        left.transactions == 0 && left.timers <= left.calls,
+        "{left:?}"
+    );
     assert!(left.calls < 100 && left.calls == left.dialogs, "{left:?}");
 }

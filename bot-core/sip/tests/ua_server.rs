@@ -59,12 +59,12 @@ fn ask(config: Config, text: &str) -> Response {
 fn an_extension_that_is_required_and_unknown_is_420() {
     let response = ask(
         Config::default(),
-        &request("INVITE", "x", "Require: 100rel, foo\nRequire: bar"),
+        &request("INVITE", "x", "Require: gruu, 100rel, foo\nRequire: bar"),
     );
     assert_eq!(response.status.0, 420);
     assert_eq!(
         response.headers.get(&HeaderName::Unsupported),
-        Some("100rel, foo, bar")
+        Some("gruu, foo, bar")
     );
     assert!(response.headers.to().unwrap().tag().is_some());
     // One that is supported is not named, and Proxy-Require is for proxies.

@@ -210,8 +210,9 @@ impl Call {
         }
     }
 
-    /// Hangs up, and waits until the far end knows. It is no error when it
-    /// hung up first.
+    /// Hangs up, and waits until the far end knows, for 2 s at most: media has
+    /// ended by then, recordings are whole, and the BYE goes on being repeated
+    /// without us. It is no error when the far end hung up first.
     ///
     /// # Errors
     /// None today; the result lets a bot end with it.
@@ -222,13 +223,23 @@ impl Call {
     }
 
     /// Hangs up with a reason (RFC 3326), such as `Q.850;cause=17` or what
-    /// [`HangupCause::reason_header`] gives of another call, and waits until
-    /// the far end knows.
+    /// [`HangupCause::reason_header`] gives of another call, and waits as
+    /// [`hangup`](Self::hangup) does.
     ///
     /// # Errors
     /// None today; the result lets a bot end with it.
     pub async fn hangup_because(&self, reason: impl Into<String>) -> Result<()> {
-        self.shared.finish_because(reason.into());
+        self.hangup_with(vec![("Reason".to_owned(), reason.into())])
+            .await
+    }
+
+    /// Hangs up with headers of the BYE, and waits as [`hangup`](Self::hangup)
+    /// does.
+    ///
+    /// # Errors
+    /// None today; the result lets a bot end with it.
+    pub async fn hangup_with(&self, headers: Vec<(String, String)>) -> Result<()> {
+        self.shared.finish_with(headers);
         self.shared.ended().await;
         Ok(())
     }

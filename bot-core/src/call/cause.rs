@@ -44,7 +44,8 @@ pub enum Cause {
     OriginatorCancel,
     /// Our answer was never acknowledged (Q.850 102).
     AckTimeout,
-    /// The media could not be secured, or no path was found for it (Q.850 111).
+    /// The media could not be secured, no path was found for it, or the far end's
+    /// consent to it ran out (Q.850 111).
     MediaFailed,
     /// The far end is gone: no media, and no answer in the dialog (Q.850 102).
     PeerVanished,

@@ -27,6 +27,10 @@ pub enum CallEvent {
         /// Cipher and tag.
         profile: Profile,
     },
+    /// Media is not secured any more: the far end offered plain RTP within the call, which
+    /// [`SrtpPolicy::Optional`](crate::SrtpPolicy::Optional) takes. Where SRTP is required such an offer is refused (488), and
+    /// the call goes on as it was.
+    MediaUnsecured,
     /// A key went down.
     DigitStarted {
         /// `0`-`9`, `*`, `#`, `A`-`D`.

@@ -42,6 +42,7 @@ impl IncomingCall {
         }
         self.shared.act(Act::Ring {
             status: 180,
+            headers: Vec::new(),
             body: None,
         })?;
         self.shared.advance(Phase::Ringing(180));
@@ -58,6 +59,7 @@ impl IncomingCall {
         let body = open(&self.shared).await?;
         self.shared.act(Act::Ring {
             status: 183,
+            headers: Vec::new(),
             body: Some(body),
         })?;
         self.shared.advance(Phase::Ringing(183));
@@ -134,18 +136,32 @@ impl IncomingCall {
 pub struct Answer {
     shared: Arc<Shared>,
     guard: Arc<Guard>,
+    headers: Vec<(String, String)>,
 }
 
 impl Answer {
     pub(crate) fn new(shared: Arc<Shared>, guard: Arc<Guard>) -> Self {
-        Self { shared, guard }
+        Self {
+            shared,
+            guard,
+            headers: Vec::new(),
+        }
+    }
+
+    /// Adds a header to the 200.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
     }
 
     async fn answer(self) -> Result<Call> {
         let shared = self.shared;
         let body = open(&shared).await?;
         shared.lock().answered_at = Some(Instant::now());
-        shared.act(Act::Accept { body })?;
+        shared.act(Act::Accept {
+            headers: self.headers,
+            body,
+        })?;
         shared.retry_early_media();
         shared.advance(Phase::Answered);
         let mut phase = shared.phase();

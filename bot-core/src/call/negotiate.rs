@@ -23,6 +23,9 @@ use crate::signalling::CallInfo;
 pub(crate) struct Negotiation {
     negotiator: Negotiator,
     current: Option<Negotiated>,
+    /// What offers plain media, should the far end refuse the secured offer of
+    /// the INVITE, which nobody asked for but by the way that the call goes.
+    plain: Option<Box<Negotiator>>,
     /// An offer of ours that waits for its answer.
     offered: bool,
     /// The direction before that offer, should it be refused.
@@ -57,6 +60,7 @@ struct IceParts {
     /// What servers gave.
     gathered: Vec<IceCandidate>,
     relay_only: bool,
+    lite: bool,
 }
 
 impl IceParts {
@@ -65,7 +69,7 @@ impl IceParts {
         let mut candidates = if self.relay_only {
             Vec::new()
         } else {
-            candidates(self.place.bind, self.place.advertised)
+            candidates(self.place.bind, self.place.advertised, self.lite)
         };
         for candidate in &self.gathered {
             let same = |known: &IceCandidate| known.address() == candidate.address();
@@ -78,7 +82,7 @@ impl IceParts {
         LocalIce {
             ufrag,
             pwd,
-            lite: false,
+            lite: self.lite,
             candidates,
         }
     }
@@ -90,8 +94,9 @@ fn has_ice(offer: &[u8]) -> bool {
 
 /// Where a peer may reach a socket: at the address that it is told, and, when
 /// the socket is bound to all of the machine's, at the others. An advertised
-/// address that is not the machine's own is that of a NAT in front of it.
-fn candidates(bind: IpAddr, advertised: SocketAddr) -> Vec<IceCandidate> {
+/// address that is not the machine's own is that of a NAT in front of it; a lite
+/// agent has candidates of kind host alone (RFC 8445 5.2), so there it is one.
+fn candidates(bind: IpAddr, advertised: SocketAddr, lite: bool) -> Vec<IceCandidate> {
     let told = advertised.ip();
     let mut own = if bind.is_unspecified() {
         own_addresses(bind.is_ipv4())
@@ -110,7 +115,12 @@ fn candidates(bind: IpAddr, advertised: SocketAddr) -> Vec<IceCandidate> {
         .collect();
     if let (false, Some(base)) = (is_own, own.first()) {
         let base = SocketAddr::new(*base, port);
-        found.push(IceCandidate::server_reflexive(advertised, base));
+        found.push(if lite {
+            let better = u16::try_from(found.len()).unwrap_or(u16::MAX);
+            IceCandidate::host(advertised).after(better)
+        } else {
+            IceCandidate::server_reflexive(advertised, base)
+        });
     }
     found
 }
@@ -163,6 +173,14 @@ impl MediaOptions {
     }
 }
 
+impl MediaOptions {
+    /// Whether a secured offer is but a try: neither policy nor flags ask for it.
+    fn may_fall_back(&self, security: &MediaSecurity) -> bool {
+        let asked = self.offer_dtls || self.offer_webrtc || self.ice.relay_only;
+        self.srtp == SrtpPolicy::Optional && !asked && security.offered().is_some()
+    }
+}
+
 impl Negotiation {
     /// The secrets must be drawn anew for each call: our SDES keys come from
     /// the one, and our part in ICE from the other.
@@ -180,7 +198,16 @@ impl Negotiation {
         };
         let mut negotiator = Negotiator::new(capabilities, place.advertised, session_id);
         let [keys, path] = secrets;
-        negotiator.set_security(options.security(call, keys));
+        let security = options.security(call, keys);
+        let plain = options.may_fall_back(&security).then(|| {
+            let mut plain = negotiator.clone();
+            plain.set_security(MediaSecurity {
+                offer: None,
+                ..security.clone()
+            });
+            Box::new(plain)
+        });
+        negotiator.set_security(security);
         let mut random = [0; UFRAG_SEED + PWD_SEED];
         random.copy_from_slice(&path[..UFRAG_SEED + PWD_SEED]);
         Self {
@@ -188,6 +215,7 @@ impl Negotiation {
             gathered: Vec::new(),
             negotiator,
             current: None,
+            plain,
             offered: false,
             before: Direction::SendRecv,
             ice: Some(IceParts {
@@ -195,6 +223,7 @@ impl Negotiation {
                 place,
                 gathered: Vec::new(),
                 relay_only: options.ice.relay_only,
+                lite: options.ice.lite,
             }),
             offer_ice: options.offers_ice(call),
             relay_only: options.ice.relay_only,
@@ -270,6 +299,21 @@ impl Negotiation {
         self.negotiator.offer(direction).into()
     }
 
+    /// The plain offer that may follow on the secured one, if any may.
+    pub(crate) fn plain_offer(&mut self) -> Option<Bytes> {
+        let direction = self.negotiator.direction();
+        Some(self.plain.as_mut()?.offer(direction).into())
+    }
+
+    /// The far end refused our secured offer, and was made the plain one.
+    pub(crate) fn fall_back(&mut self) {
+        if let Some(plain) = self.plain.take() {
+            self.negotiator = *plain;
+            self.offer_ice = false;
+            self.offered = true;
+        }
+    }
+
     /// Answers an offer; the second part is what media runs by from now on.
     pub(crate) fn answer(&mut self, offer: &[u8]) -> Result<(Bytes, Negotiated), SdpError> {
         // Most calls never need it.
@@ -311,6 +355,11 @@ impl Negotiation {
             self.offered = true;
         }
         result
+    }
+
+    /// The direction that we want, whatever the far end allows.
+    pub(crate) fn direction(&self) -> Direction {
+        self.negotiator.direction()
     }
 
     pub(crate) fn current(&self) -> Option<&Negotiated> {

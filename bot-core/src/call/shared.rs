@@ -87,6 +87,8 @@ pub(crate) struct State {
     /// Keys or a path did not come about while the call rang.
     early_media_failed: bool,
     hanging_up: bool,
+    /// The end was told.
+    ended: bool,
 }
 
 /// Ends the call when the last handle is gone.
@@ -133,6 +135,7 @@ impl Shared {
                 bridged: false,
                 early_media_failed: false,
                 hanging_up: false,
+                ended: false,
             }),
             changed: Notify::new(),
             next_id: AtomicU64::new(1),
@@ -197,18 +200,18 @@ impl Shared {
         }
     }
 
-    /// Ends the call if it still stands, and says why in a BYE.
-    pub(crate) fn finish_because(&self, reason: String) {
-        if matches!(*self.phase.borrow(), Phase::Established) {
-            let first = !std::mem::replace(&mut self.lock().hanging_up, true);
-            let told = first && self.act(Act::HangupBecause { reason }).is_ok();
-            self.lock().hanging_up = told || !first;
-        }
-        self.finish();
+    /// Whether the call was answered and acknowledged, and still stands.
+    pub(crate) fn is_established(&self) -> bool {
+        matches!(*self.phase.borrow(), Phase::Established)
     }
 
     /// Ends the call if it still stands: CANCEL, 480 or BYE, as its state asks.
     pub(crate) fn finish(&self) {
+        self.finish_with(Vec::new());
+    }
+
+    /// The same, with headers of the CANCEL, 480 or BYE.
+    pub(crate) fn finish_with(&self, headers: Vec<(String, String)>) {
         if self.cause().is_some() {
             return;
         }
@@ -220,7 +223,7 @@ impl Shared {
             state.hanging_up = true;
         }
         if let Some(signalling) = self.signalling() {
-            signalling.hang_up();
+            signalling.hang_up(headers);
         }
     }
 

@@ -1,11 +1,15 @@
 //! SIP in a stream of bytes, TCP or TLS: framed by Content-Length (RFC 3261 18.3), kept alive by CRLF (RFC 5626 3.5.1).
 //!
-//! Invariant: a peer that sends nothing, or no whole message, is given up after [`SILENCE`].
+//! Invariants:
+//! - a peer that sends nothing, or nothing whole, is given up after [`SILENCE`];
+//! - an accepted connection stays for as long as a call goes by it, a registration may still live that came over it, or
+//!   keep-alives come. When none of these did for [`IDLE`], it is closed: the peer can open another one.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use callbot_sip::wire::{Decoded, StreamDecoder};
+use callbot_sip::{Message, Method};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
@@ -13,6 +17,11 @@ use super::connection::{Counters, KEEP_ALIVE, Link, PONG, WRITE, Waiting};
 
 /// How long an accepted connection may stay without a byte, and how long any may take over one message.
 const SILENCE: Duration = Duration::from_secs(32);
+/// How long an accepted connection may carry nothing. The longest pause between two keep-alives is 2 minutes (RFC 5626 4.4.1),
+/// and the last answers of a transaction come after half of one.
+const IDLE: Duration = Duration::from_secs(300);
+/// For how long a registration may live that came over a connection. Most ask for an hour, and are refreshed before.
+const REGISTERED: Duration = Duration::from_secs(2 * 3600);
 /// Bytes read at once.
 const READ: usize = 8 * 1024;
 /// Malformed messages in a row that end a connection.
@@ -33,8 +42,10 @@ pub(super) async fn carry(
 
 /// What a connection waits for.
 struct Patience {
-    /// Anything at all has come.
+    /// A whole message has come, or a keep-alive.
     heard: bool,
+    /// Until when an accepted connection may carry nothing.
+    idle: Instant,
     /// Since when half a message has been there.
     half_since: Option<Instant>,
     last: Instant,
@@ -46,13 +57,19 @@ struct Patience {
 
 impl Patience {
     fn next(&self, ours: bool) -> Option<Instant> {
-        let silent = (!ours && !self.heard).then(|| self.last + SILENCE);
+        let idle = (!ours).then_some(self.idle);
         let half = self.half_since.map(|since| since + SILENCE);
         let ping = (ours && !self.pinged).then(|| self.last + KEEP_ALIVE);
-        [silent, half, ping, self.pong_due]
+        [idle, half, ping, self.pong_due]
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// Something came that shows what the connection is for.
+    fn carries(&mut self, for_how_long: Duration) {
+        self.heard = true;
+        self.idle = self.idle.max(Instant::now() + for_how_long);
     }
 }
 
@@ -62,6 +79,7 @@ async fn read(mut reader: impl AsyncRead + Unpin, link: &Link) -> String {
     let mut strikes = 0;
     let mut patience = Patience {
         heard: false,
+        idle: Instant::now() + SILENCE,
         half_since: None,
         last: Instant::now(),
         pong_due: None,
@@ -83,7 +101,6 @@ async fn read(mut reader: impl AsyncRead + Unpin, link: &Link) -> String {
             Ok(len) => decoder.extend(&buffer[..len]),
             Err(error) => return error.to_string(),
         }
-        patience.heard = true;
         patience.last = Instant::now();
         patience.pong_due = None;
         patience.pinged = false;
@@ -93,12 +110,18 @@ async fn read(mut reader: impl AsyncRead + Unpin, link: &Link) -> String {
                 Ok(None) => break,
                 Ok(Some(Decoded::Message(message))) => {
                     (whole, strikes) = (true, 0);
+                    patience.carries(if is_registration(&message) {
+                        REGISTERED
+                    } else {
+                        IDLE
+                    });
                     if !link.received(message).await {
                         return String::new();
                     }
                 }
                 // A double CRLF is a ping, a single one its answer.
                 Ok(Some(Decoded::KeepAlive)) => {
+                    patience.carries(IDLE);
                     link.connection.send(Bytes::from_static(b"\r\n"));
                 }
                 Ok(Some(Decoded::Pong)) => patience.answers = true,
@@ -138,9 +161,21 @@ fn overdue(patience: &mut Patience, decoder: &mut StreamDecoder, link: &Link) ->
     let is_half = patience
         .half_since
         .is_some_and(|since| since + SILENCE <= now);
-    if is_half || (!link.ours && !patience.heard) {
+    let is_idle = !link.ours && patience.idle <= now;
+    if is_half || (is_idle && !patience.heard) {
         Counters::add(&link.links.counters.silent);
         return Some(format!("no whole message within {} s", SILENCE.as_secs()));
+    }
+    if is_idle {
+        if link.connection.is_held() {
+            patience.carries(IDLE);
+            return None;
+        }
+        Counters::add(&link.links.counters.idle);
+        return Some(format!(
+            "it carried no call, no registration and no keep-alive for {} s",
+            IDLE.as_secs()
+        ));
     }
     link.connection.send(Bytes::from_static(b"\r\n\r\n"));
     decoder.ping_sent();
@@ -153,6 +188,10 @@ fn overdue(patience: &mut Patience, decoder: &mut StreamDecoder, link: &Link) ->
         patience.pinged = false;
     }
     None
+}
+
+fn is_registration(message: &Message) -> bool {
+    matches!(message, Message::Request(request) if request.method == Method::Register)
 }
 
 async fn until(deadline: Option<Instant>) {
@@ -256,6 +295,52 @@ mod tests {
         let why = task.await.unwrap();
         assert!(why.contains("no answer to a keep-alive"), "{why}");
         assert_eq!(asked.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_byte_keeps_no_connection() {
+        let (task, mut far, link) = carried(false);
+        let began = Instant::now();
+        far.write_all(b"\r").await.unwrap();
+        let why = task.await.unwrap();
+        assert_eq!(began.elapsed().as_secs(), 32, "{why}");
+        assert_eq!(link.links.counters.read().closed_silent, 1);
+    }
+
+    const OPTIONS: &[u8] = b"OPTIONS sip:a@b SIP/2.0\r\nVia: SIP/2.0/TCP x;branch=z9hG4bKa\r\n\
+        From: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: c\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n";
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_carries_nothing_any_more_is_closed_and_counted() {
+        let (task, mut far, link) = carried(false);
+        far.write_all(OPTIONS).await.unwrap();
+        let began = Instant::now();
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        // Neither a message nor a keep-alive.
+        far.write_all(b"\r\n").await.unwrap();
+        let why = task.await.unwrap();
+        assert_eq!(began.elapsed().as_secs(), 300, "{why}");
+        let counted = link.links.counters.read();
+        assert_eq!((counted.closed_idle, counted.closed_silent), (1, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_or_a_registration_keeps_its_connection() {
+        let (task, mut far, link) = carried(false);
+        far.write_all(OPTIONS).await.unwrap();
+        let hold = link.connection.hold();
+        tokio::time::sleep(Duration::from_secs(4000)).await;
+        assert!(!task.is_finished());
+        drop(hold);
+        let why = task.await.unwrap();
+        assert!(why.contains("no call"), "{why}");
+
+        let (task, mut far, _link) = carried(false);
+        let text = String::from_utf8_lossy(OPTIONS).replace("OPTIONS", "REGISTER");
+        far.write_all(text.as_bytes()).await.unwrap();
+        let began = Instant::now();
+        task.await.unwrap();
+        assert_eq!(began.elapsed().as_secs(), 7200);
     }
 
     #[tokio::test(start_paused = true)]

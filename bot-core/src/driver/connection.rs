@@ -27,12 +27,27 @@ pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(25);
 /// How long the answer to that may take (RFC 5626 4.4.1).
 pub(super) const PONG: Duration = Duration::from_secs(10);
 
+/// Connections from one address that a listener holds, unless another number is wanted.
+pub(crate) const PER_ADDRESS: usize = 1_000;
+
 /// The writing side of a connection.
 #[derive(Clone)]
 pub(crate) struct Connection {
     queue: mpsc::UnboundedSender<Bytes>,
     waiting: Arc<AtomicUsize>,
     broken: CancellationToken,
+    /// The calls that go by it.
+    holds: Arc<AtomicUsize>,
+}
+
+/// Keeps a connection from being closed as idle, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Hold(Arc<AtomicUsize>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What the task of a connection takes from its [`Connection`].
@@ -52,6 +67,7 @@ pub(super) fn queue() -> (Connection, Waiting) {
         queue: sender,
         waiting: waiting.clone(),
         broken: broken.clone(),
+        holds: Arc::default(),
     };
     let waiting = Waiting {
         queue: receiver,
@@ -70,6 +86,17 @@ impl Connection {
             return false;
         }
         self.queue.send(payload).is_ok()
+    }
+
+    /// Keeps it open although nothing may be said for a while: a call goes by it.
+    pub(crate) fn hold(&self) -> Hold {
+        self.holds.fetch_add(1, Ordering::Relaxed);
+        Hold(self.holds.clone())
+    }
+
+    /// Whether a call goes by it.
+    pub(super) fn is_held(&self) -> bool {
+        self.holds.load(Ordering::Relaxed) > 0
     }
 }
 
@@ -108,6 +135,8 @@ pub(crate) struct Links {
     pub(super) websocket_path: String,
     pub(super) pages: Option<Arc<dyn HttpPages>>,
     pub(super) gate: Gate,
+    /// Connections that a listener takes from one address.
+    pub(super) per_address: usize,
     pub(crate) counters: Counters,
 }
 
@@ -124,8 +153,15 @@ impl Links {
             websocket_path,
             pages,
             gate: Gate::default(),
+            per_address: PER_ADDRESS,
             counters: Counters::default(),
         }
+    }
+
+    /// With another limit of connections from one address.
+    pub(crate) fn per_address(mut self, connections: usize) -> Self {
+        self.per_address = connections;
+        self
     }
 }
 
@@ -186,12 +222,15 @@ pub(crate) struct Counters {
     pub(super) accepted: AtomicU64,
     pub(super) opened: AtomicU64,
     pub(super) full: AtomicU64,
+    pub(super) address: AtomicU64,
     pub(super) crowded_out: AtomicU64,
     pub(super) failed: AtomicU64,
     pub(super) upgrades: AtomicU64,
     pub(super) messages: AtomicU64,
     pub(super) malformed: AtomicU64,
     pub(super) silent: AtomicU64,
+    pub(super) idle: AtomicU64,
+    pub(super) pages_cut: AtomicU64,
     pub(super) broken: AtomicU64,
 }
 
@@ -206,12 +245,15 @@ impl Counters {
             accepted: of(&self.accepted),
             opened: of(&self.opened),
             refused_full: of(&self.full),
+            refused_address: of(&self.address),
             handshakes_crowded_out: of(&self.crowded_out),
             handshakes_failed: of(&self.failed),
             upgrades_refused: of(&self.upgrades),
             messages: of(&self.messages),
             messages_malformed: of(&self.malformed),
             closed_silent: of(&self.silent),
+            closed_idle: of(&self.idle),
+            pages_cut: of(&self.pages_cut),
             closed_broken: of(&self.broken),
         }
     }
@@ -227,6 +269,8 @@ pub struct ConnectionStatistics {
     pub opened: u64,
     /// Connections refused because a listener holds too many.
     pub refused_full: u64,
+    /// Connections refused because one address has too many already.
+    pub refused_address: u64,
     /// Half-open handshakes dropped because too many newer ones came.
     pub handshakes_crowded_out: u64,
     /// TLS and WebSocket handshakes that failed or took longer than 5 s.
@@ -239,6 +283,10 @@ pub struct ConnectionStatistics {
     pub messages_malformed: u64,
     /// Connections closed because nothing came, or nothing whole.
     pub closed_silent: u64,
+    /// Accepted connections closed because they carried no call, no registration and no keep-alive.
+    pub closed_idle: u64,
+    /// Pages whose reader was too slow, or went away.
+    pub pages_cut: u64,
     /// Connections closed because what came was not SIP, or too long.
     pub closed_broken: u64,
 }

@@ -1,13 +1,22 @@
 //! Just enough HTTP/1.1 to begin a WebSocket (RFC 6455 4) and to serve a page beside it on the same port.
 //!
 //! Invariants: a request's head is at most [`HEAD_BYTES`] long, bodies are not read, and each connection that does
-//! not become a WebSocket is answered once and closed.
+//! not become a WebSocket is answered once and closed. A reader may be slow, but takes something every [`WRITE`], and is
+//! through after [`DELIVERY`].
 
-use bytes::Bytes;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use super::connection::WRITE;
 
 /// Longest request line and headers, in bytes.
 const HEAD_BYTES: usize = 8 * 1024;
+/// Bytes of an answer that are written at once: what is taken of them shows that the reader lives.
+const PIECE: usize = 16 * 1024;
+/// How long the delivery of one page may take.
+const DELIVERY: Duration = Duration::from_secs(300);
 
 /// Pages that a listener for WebSockets serves to browsers on the same port.
 ///
@@ -165,27 +174,68 @@ pub(super) async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Result<H
 }
 
 /// An answer that ends the connection.
-pub(super) async fn answer(
-    stream: &mut (impl AsyncWrite + Unpin),
-    status: &str,
-    page: &Page,
-    with_body: bool,
-) -> std::io::Result<()> {
-    let mut head = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {}\r\nContent-Length: {}\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n",
-        page.content_type,
-        page.body.len()
-    );
-    for (name, value) in &page.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+pub(super) struct Answer {
+    status: &'static str,
+    page: Page,
+    /// Whether the body goes with it: not to HEAD.
+    pub(super) with_body: bool,
+}
+
+impl Answer {
+    pub(super) fn new(status: &'static str, page: Page) -> Self {
+        Self {
+            status,
+            page,
+            with_body: true,
+        }
     }
-    head.push_str("\r\n");
-    stream.write_all(head.as_bytes()).await?;
-    if with_body {
-        stream.write_all(&page.body).await?;
+
+    fn head(&self) -> String {
+        let Self { status, page, .. } = self;
+        let mut head = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: {}\r\nContent-Length: {}\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n",
+            page.content_type,
+            page.body.len()
+        );
+        for (name, value) in &page.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str("\r\n");
+        head
     }
-    stream.flush().await?;
-    stream.shutdown().await
+
+    /// Sends it and closes.
+    pub(super) async fn send(self, stream: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
+        let mut rest = Bytes::from(self.head());
+        let mut body = self.with_body.then_some(self.page.body);
+        while !rest.is_empty() || body.is_some() {
+            if rest.is_empty() {
+                rest = body.take().unwrap_or_default();
+                continue;
+            }
+            let written = stream.write(&rest[..rest.len().min(PIECE)]);
+            let written = tokio::time::timeout(WRITE, written)
+                .await
+                .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
+            if written == 0 {
+                return Err(std::io::ErrorKind::WriteZero.into());
+            }
+            rest.advance(written);
+        }
+        let closed = async {
+            stream.flush().await?;
+            stream.shutdown().await
+        };
+        tokio::time::timeout(WRITE, closed)
+            .await
+            .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))?
+    }
+
+    /// The same, within [`DELIVERY`]; whether the reader took all of it.
+    pub(super) async fn deliver(self, mut stream: impl AsyncWrite + Unpin) -> bool {
+        let sent = tokio::time::timeout(DELIVERY, self.send(&mut stream));
+        matches!(sent.await, Ok(Ok(())))
+    }
 }
 
 #[cfg(test)]
@@ -205,6 +255,41 @@ mod tests {
         assert_eq!((head.method.as_str(), head.path()), ("GET", "/ws"));
         assert!(head.lists("connection", "upgrade") && !head.lists("connection", "keep"));
         assert_eq!(head.rest, b"more");
+    }
+
+    /// A page of 500 KB for a reader that takes some bytes, then waits; gives whether it came whole, what came of it, and
+    /// how long that took.
+    async fn deliver(bytes: usize, pause: Duration) -> (bool, Vec<u8>, Duration) {
+        let (near, mut far) = tokio::io::duplex(4096);
+        let page = Page::new("text/plain", vec![b'x'; 500_000]);
+        let task = tokio::spawn(Answer::new("200 OK", page).deliver(near));
+        let began = tokio::time::Instant::now();
+        let mut got = Vec::new();
+        loop {
+            let mut piece = vec![0; bytes];
+            match far.read(&mut piece).await {
+                Ok(0) | Err(_) => break,
+                Ok(len) => got.extend_from_slice(&piece[..len]),
+            }
+            tokio::time::sleep(pause).await;
+        }
+        (task.await.unwrap(), got, began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_gets_its_page_and_one_that_takes_for_ever_does_not() {
+        // 2 KB/s: a telephone at the edge of its network.
+        let (whole, got, took) = deliver(4096, Duration::from_secs(2)).await;
+        assert!(whole && got.ends_with(b"xxx"), "{} bytes", got.len());
+        assert!(
+            got.len() > 500_000 && took > Duration::from_secs(100),
+            "{took:?}"
+        );
+        let (whole, got, took) = deliver(100, Duration::from_secs(1)).await;
+        assert!(!whole && got.len() < 100_000, "{} bytes", got.len());
+        assert!(took < DELIVERY + Duration::from_secs(60), "{took:?}");
+        let (whole, ..) = deliver(4096, WRITE * 2).await;
+        assert!(!whole, "who takes nothing for {WRITE:?} is gone");
     }
 
     #[tokio::test]

@@ -10,6 +10,8 @@
 //! Bridged sessions are served in pairs (`pair`).
 
 mod pair;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -49,6 +51,9 @@ const CROWD: usize = 100;
 /// Looks at a passing session's socket that are left out after a packet, alone
 /// and in a crowd: its next packet is four slices away.
 const REST: [u8; 2] = [2, 1];
+/// Looks in vain after which a connected socket is open to all again: 100 ms, half of the silence after which
+/// another source may have the call.
+const VAIN: u8 = 10;
 
 /// Where media sessions live. Clones are the same host.
 #[derive(Clone)]
@@ -281,6 +286,8 @@ struct Slot {
     rest: u8,
     /// A passing session's socket was read empty at the last look.
     was_empty: bool,
+    /// Looks at a connected socket that found nothing.
+    vain: u8,
     leg: Box<Leg>,
 }
 
@@ -338,6 +345,7 @@ impl Sweep {
                 ticking: true,
                 rest: 0,
                 was_empty: false,
+                vain: 0,
                 leg,
             }),
             ToSweep::Close(id) => {
@@ -389,7 +397,8 @@ impl Sweep {
     /// Takes a session out of those.
     fn remove(&mut self, id: u64) -> Option<Slot> {
         let index = self.index.remove(&id)?;
-        let slot = self.legs.swap_remove(index);
+        let mut slot = self.legs.swap_remove(index);
+        slot.leg.socket.connect(None);
         if let Some(moved) = self.legs.get(index) {
             self.index.insert(moved.id, index);
         }
@@ -529,7 +538,27 @@ impl Slot {
             0
         };
         self.was_empty = found < most;
+        self.connect(found, crowded);
         found
+    }
+
+    /// In a crowd, connects the socket to the peer whose packets come, for which the kernel has less to do. A peer
+    /// that falls silent may have moved, so then the socket is open to all again, before the session would believe it.
+    fn connect(&mut self, found: usize, crowded: bool) {
+        let Leg {
+            session, socket, ..
+        } = &mut *self.leg;
+        if found > 0 {
+            self.vain = 0;
+            if crowded && socket.connected().is_none() {
+                socket.connect(session.settled_peer());
+            }
+        } else if socket.connected().is_some() {
+            self.vain += 1;
+            if self.vain >= VAIN {
+                socket.connect(None);
+            }
+        }
     }
 
     /// Serves a session whose handshake is under way.
@@ -605,6 +634,10 @@ impl Slot {
             (leg.events)(FromSweep::Event(event));
         }
         self.passing = leg.session.passes_packets();
+        let connected = leg.socket.connected();
+        if connected.is_some() && (!self.passing || leg.session.settled_peer() != connected) {
+            leg.socket.connect(None);
+        }
         self.handshaking = leg.session.is_handshaking();
         self.ticking = leg.session.needs_tick();
     }

@@ -3,6 +3,7 @@
 //! Nothing here decides what happens in a call; it carries bytes and time to
 //! the pure crates and back.
 
+mod admission;
 mod bytes_link;
 pub(crate) mod certificate;
 pub(crate) mod clock;

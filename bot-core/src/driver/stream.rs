@@ -4,24 +4,34 @@
 //! connection to where it carries SIP ([`super::tls`], [`super::websocket`]),
 //! tells the user agent, and carries messages until it ends.
 
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use callbot_sip::ua::{FlowId, PeerHost, Protocol};
+use nix::sys::socket::{
+    setsockopt,
+    sockopt::{KeepAlive, TcpKeepCount, TcpKeepIdle, TcpKeepInterval},
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsStream;
 
+use super::admission::{Admission, Refused};
 use super::connection::{Connection, Counters, Link, Links, Waiting, next_flow, queue};
 use super::tls::HANDSHAKE;
+use super::websocket::Accepted;
 use super::{bytes_link, websocket};
 
 /// Time for a connection to come about: half of Timer B, so that the caller
 /// hears of it well before the transaction gives up by itself.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Connections that one listener holds at once.
-const CONNECTIONS: usize = 10_000;
+/// Silence after which the kernel asks whether the other end is still there, how often it asks, and how many times: a
+/// machine that lost its power is noticed after two minutes, whatever is waited for.
+const PROBE_AFTER: u32 = 60;
+const PROBE_EVERY: u32 = 15;
+const PROBES: u32 = 4;
 
 /// A connection that carries SIP.
 enum Carrier {
@@ -31,6 +41,13 @@ enum Carrier {
     Wss(Box<websocket::Socket<TlsStream<TcpStream>>>),
 }
 
+/// What became of an accepted connection.
+enum Admitted {
+    Carrier(Carrier),
+    /// It wanted a page, which is still to be delivered: a slow reader takes longer over it than a handshake may.
+    Page(Pin<Box<dyn Future<Output = bool> + Send>>),
+}
+
 /// Accepts connections until the user agent is gone.
 pub(crate) async fn accept(
     listener: TcpListener,
@@ -38,7 +55,7 @@ pub(crate) async fn accept(
     index: usize,
     links: Arc<Links>,
 ) {
-    let live = Arc::new(AtomicUsize::new(0));
+    let admission = Admission::new(links.per_address);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -53,18 +70,39 @@ pub(crate) async fn accept(
                 continue;
             }
         };
-        if live.load(Ordering::Relaxed) >= CONNECTIONS {
-            Counters::add(&links.counters.full);
-            tracing::warn!(%remote, "too many {protocol} connections: this one is closed");
-            continue;
-        }
+        let place = match admission.enter(remote.ip()) {
+            Ok(place) => place,
+            Err(refused) => {
+                let (counter, why) = match refused {
+                    Refused::Full => (&links.counters.full, "too many connections"),
+                    Refused::Address => (
+                        &links.counters.address,
+                        "too many connections from its address",
+                    ),
+                };
+                Counters::add(counter);
+                tracing::warn!(%remote, %protocol, why, "connection closed at once");
+                continue;
+            }
+        };
         Counters::add(&links.counters.accepted);
-        live.fetch_add(1, Ordering::Relaxed);
-        let (live, links) = (live.clone(), links.clone());
+        let links = links.clone();
         tokio::spawn(async move {
             incoming(stream, protocol, remote, index, links).await;
-            live.fetch_sub(1, Ordering::Relaxed);
+            drop(place);
         });
+    }
+}
+
+/// What every connection's socket is set to.
+fn prepare(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let probed = setsockopt(stream, KeepAlive, &true)
+        .and_then(|()| setsockopt(stream, TcpKeepIdle, &PROBE_AFTER))
+        .and_then(|()| setsockopt(stream, TcpKeepInterval, &PROBE_EVERY))
+        .and_then(|()| setsockopt(stream, TcpKeepCount, &PROBES));
+    if let Err(error) = probed {
+        tracing::debug!(%error, "the kernel will not probe this connection");
     }
 }
 
@@ -75,10 +113,21 @@ async fn incoming(
     index: usize,
     links: Arc<Links>,
 ) {
-    let _ = stream.set_nodelay(true);
+    prepare(&stream);
     let local = stream.local_addr().unwrap_or(remote);
-    let Some(carrier) = admit(stream, protocol, remote, &links).await else {
-        return;
+    let carrier = match admit(stream, protocol, remote, &links).await {
+        Some(Admitted::Carrier(carrier)) => carrier,
+        Some(Admitted::Page(delivery)) => {
+            tokio::select! {
+                delivered = delivery => if !delivered {
+                    Counters::add(&links.counters.pages_cut);
+                    tracing::debug!(%remote, "a page was not read to its end");
+                },
+                () = links.inbound.closed() => {}
+            }
+            return;
+        }
+        None => return,
     };
     let (connection, waiting) = queue();
     let link = Link {
@@ -100,35 +149,38 @@ async fn admit(
     protocol: Protocol,
     remote: SocketAddr,
     links: &Links,
-) -> Option<Carrier> {
+) -> Option<Admitted> {
     if protocol == Protocol::Tcp {
-        return Some(Carrier::Tcp(stream));
+        return Some(Admitted::Carrier(Carrier::Tcp(stream)));
     }
     let (pass, crowded) = links.gate.enter();
     if crowded {
         Counters::add(&links.counters.crowded_out);
     }
     let shaken = async {
-        match protocol {
-            Protocol::Tls => links
-                .tls
-                .accept(stream)
-                .await
-                .map(|s| Some(Carrier::Tls(Box::new(s)))),
+        Ok::<_, String>(match protocol {
+            Protocol::Tls => {
+                let stream = links.tls.accept(stream).await?;
+                Admitted::Carrier(Carrier::Tls(Box::new(stream)))
+            }
             Protocol::Wss => {
                 let stream = links.tls.accept(stream).await?;
-                let socket = websocket::accept(stream, links).await?;
-                Ok(socket.map(|socket| Carrier::Wss(Box::new(socket))))
+                match websocket::accept(stream, links).await? {
+                    Accepted::Socket(socket) => Admitted::Carrier(Carrier::Wss(Box::new(socket))),
+                    Accepted::Page(stream, answer) => {
+                        Admitted::Page(Box::pin(answer.deliver(stream)))
+                    }
+                }
             }
-            _ => {
-                let socket = websocket::accept(stream, links).await?;
-                Ok(socket.map(|socket| Carrier::Ws(Box::new(socket))))
-            }
-        }
+            _ => match websocket::accept(stream, links).await? {
+                Accepted::Socket(socket) => Admitted::Carrier(Carrier::Ws(Box::new(socket))),
+                Accepted::Page(stream, answer) => Admitted::Page(Box::pin(answer.deliver(stream))),
+            },
+        })
     };
     let why = tokio::select! {
         shaken = tokio::time::timeout(HANDSHAKE, shaken) => match shaken {
-            Ok(Ok(carrier)) => return carrier,
+            Ok(Ok(admitted)) => return Some(admitted),
             Ok(Err(why)) => why,
             Err(_) => format!("no {protocol} handshake within {} s", HANDSHAKE.as_secs()),
         },
@@ -188,7 +240,7 @@ async fn open(link: &Link, host: &PeerHost) -> Result<(SocketAddr, Carrier), Str
         Ok(Err(error)) => return Err(error.to_string()),
         Err(_) => return Err(format!("no connection within {} s", CONNECT.as_secs())),
     };
-    let _ = stream.set_nodelay(true);
+    prepare(&stream);
     let local = stream.local_addr().unwrap_or(remote);
     let name = host.to_string();
     let shaken = async {

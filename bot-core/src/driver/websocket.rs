@@ -21,7 +21,7 @@ use tokio_tungstenite::tungstenite::protocol::{
 use tokio_tungstenite::tungstenite::{self, Utf8Bytes, error::Error as WsError};
 
 use super::connection::{Counters, KEEP_ALIVE, Link, Links, PONG, WRITE, Waiting};
-use super::http::{self, Head, HeadError, Page};
+use super::http::{self, Answer, Head, HeadError, Page};
 
 /// A WebSocket that carries SIP.
 pub(super) type Socket<S> = WebSocketStream<S>;
@@ -43,11 +43,19 @@ fn config() -> WebSocketConfig {
         .max_frame_size(Some(MESSAGE_BYTES))
 }
 
-/// The server's side of the upgrade; `None` when it was an ordinary request, which is answered.
+/// What a request came to.
+pub(super) enum Accepted<S> {
+    /// A WebSocket for SIP.
+    Socket(Socket<S>),
+    /// An ordinary request, and what it is to be answered.
+    Page(S, Answer),
+}
+
+/// The server's side of the upgrade.
 pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
     links: &Links,
-) -> Result<Option<Socket<S>>, String> {
+) -> Result<Accepted<S>, String> {
     let head = match http::read_head(&mut stream).await {
         Ok(head) => head,
         Err(why) => {
@@ -58,7 +66,7 @@ pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
             };
             if let Some(status) = status {
                 let page = Page::new("text/plain", "this is a WebSocket for SIP\n");
-                let _ = http::answer(&mut stream, status, &page, true).await;
+                let _ = Answer::new(status, page).send(&mut stream).await;
             }
             return Err(why.to_string());
         }
@@ -78,16 +86,16 @@ pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
                 .map_err(|error: std::io::Error| error.to_string())?;
             let socket =
                 Socket::from_partially_read(stream, head.rest, Role::Server, Some(config()));
-            Ok(Some(socket.await))
+            Ok(Accepted::Socket(socket.await))
         }
         Err(refusal) => {
             if refusal.counts {
                 Counters::add(&links.counters.upgrades);
                 tracing::debug!(path = head.path(), refusal.status, "no WebSocket for SIP");
             }
-            let with_body = head.method != "HEAD";
-            let _ = http::answer(&mut stream, refusal.status, &refusal.page, with_body).await;
-            Ok(None)
+            let mut answer = Answer::new(refusal.status, refusal.page);
+            answer.with_body = head.method != "HEAD";
+            Ok(Accepted::Page(stream, answer))
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::call::TransferPolicy;
 use crate::call::negotiate::MediaOptions;
 use crate::driver::certificate::Identity;
 use crate::driver::clock::Clock;
-use crate::driver::connection::Links;
+use crate::driver::connection::{Links, PER_ADDRESS};
 use crate::driver::http::HttpPages;
 use crate::driver::ice::{IceOptions, IceServer};
 use crate::driver::limits;
@@ -59,6 +59,8 @@ pub struct EndpointBuilder {
     webrtc: bool,
     ice_servers: Vec<IceServer>,
     ice_relay_only: bool,
+    ice_lite: bool,
+    connections_per_address: usize,
     accounts: Vec<Account>,
     max_calls: usize,
     media_threads: usize,
@@ -90,6 +92,8 @@ impl Default for EndpointBuilder {
             webrtc: false,
             ice_servers: Vec::new(),
             ice_relay_only: false,
+            ice_lite: false,
+            connections_per_address: PER_ADDRESS,
             accounts: Vec::new(),
             max_calls: 5_000,
             media_threads: std::thread::available_parallelism().map_or(1, usize::from),
@@ -230,9 +234,28 @@ impl EndpointBuilder {
         self
     }
 
+    /// Takes part in ICE as a lite agent (RFC 8445 2.5): peers check the path, and this endpoint only answers. It spares a
+    /// server its checks, and is for machines that every peer reaches at their own address, or at the one that
+    /// [`advertise`](Self::advertise) names; behind any other NAT calls get no media. Servers for candidates make no
+    /// sense with it, and are refused by [`start`](Self::start).
+    ///
+    /// A lite agent has no checks of its own that could go unanswered, so a peer that vanishes is noticed by its silence
+    /// alone: see [`rtp_timeout`](Self::rtp_timeout).
+    pub fn ice_lite(mut self, lite: bool) -> Self {
+        self.ice_lite = lite;
+        self
+    }
+
     /// Registers this account while the endpoint runs.
     pub fn account(mut self, account: Account) -> Self {
         self.accounts.push(account);
+        self
+    }
+
+    /// Connections (TCP, TLS, WS, WSS) that each listener takes from one address, or from one /64 of IPv6: 1,000 by
+    /// default. More are closed at once and counted. A proxy in front through which everybody comes may need more.
+    pub fn connections_per_address(mut self, connections: usize) -> Self {
+        self.connections_per_address = connections;
         self
     }
 
@@ -343,6 +366,12 @@ impl EndpointBuilder {
                 "only relayed addresses may be told, but there is no TURN server".to_owned(),
             ));
         }
+        if self.ice_lite && !self.ice_servers.is_empty() {
+            return Err(StartError::IceServer(
+                "a lite ICE agent is reached at its own address and asks no server for another: leave one of the two out"
+                    .to_owned(),
+            ));
+        }
         let certificate = match self.srtp {
             SrtpPolicy::Off => None,
             _ => Some(
@@ -363,12 +392,13 @@ impl EndpointBuilder {
         };
         let (inbound_in, inbound_out) = mpsc::channel(sip::INBOUND);
         let wanted = self.wanted()?;
-        let links = Arc::new(Links::new(
+        let links = Links::new(
             inbound_in.clone(),
             Tls::new(self.identity(&wanted)?, &self.trust)?,
             self.websocket_path,
             self.pages,
-        ));
+        );
+        let links = Arc::new(links.per_address(self.connections_per_address));
         let mut listeners = Vec::new();
         for (index, wanted) in wanted.iter().enumerate() {
             let memory = self.memory.as_ref();
@@ -408,7 +438,9 @@ impl EndpointBuilder {
                 ice: IceOptions {
                     servers: self.ice_servers.into(),
                     relay_only: self.ice_relay_only,
+                    lite: self.ice_lite,
                     limit: GATHERING,
+                    absent: Arc::default(),
                 },
             },
             clock,

@@ -22,9 +22,11 @@ pub(crate) enum Act {
     /// A provisional response (180, 183), with an answer for early media or without.
     Ring {
         status: u16,
+        headers: Vec<(String, String)>,
         body: Option<Bytes>,
     },
     Accept {
+        headers: Vec<(String, String)>,
         body: Bytes,
     },
     Reject {
@@ -32,11 +34,9 @@ pub(crate) enum Act {
         reason: Option<String>,
         headers: Vec<(String, String)>,
     },
-    /// Ends the call whatever its state: BYE, CANCEL or 480.
-    Hangup,
-    /// The same, with the value of a Reason header for the BYE.
-    HangupBecause {
-        reason: String,
+    /// Ends the call whatever its state: BYE, CANCEL or 480, with these headers.
+    Hangup {
+        headers: Vec<(String, String)>,
     },
     Reoffer {
         body: Bytes,
@@ -45,6 +45,21 @@ pub(crate) enum Act {
         body: Bytes,
     },
     RejectReoffer {
+        status: u16,
+    },
+    /// The answer to an offer in a provisional response.
+    AnswerEarly {
+        body: Bytes,
+    },
+    /// The answer to an offer in the final response.
+    AnswerLate {
+        body: Bytes,
+    },
+    /// The answer to an offer by [`Signal::Update`].
+    AcceptUpdate {
+        body: Bytes,
+    },
+    RejectUpdate {
         status: u16,
     },
     Info {
@@ -73,6 +88,15 @@ pub(crate) enum Act {
     },
 }
 
+impl Act {
+    /// Ends the call without a word about why.
+    pub(crate) fn hang_up() -> Self {
+        Self::Hangup {
+            headers: Vec::new(),
+        }
+    }
+}
+
 /// What signalling tells a call.
 #[derive(Debug)]
 pub(crate) enum Signal {
@@ -80,16 +104,35 @@ pub(crate) enum Signal {
     Progress {
         status: u16,
         body: Option<Bytes>,
+        /// The body is an offer, since we made none.
+        is_offer: bool,
+    },
+    /// The far end refused the offer of the call that we placed, and was made our
+    /// plain one.
+    OfferReplaced {
+        why: String,
     },
     /// The call that we placed was answered.
     Answered {
         body: Bytes,
+        /// The body is an offer, since we made none.
+        is_offer: bool,
         info: Arc<PeerInfo>,
     },
     /// The answer that we sent was acknowledged; a late offer's answer comes in it.
     Acknowledged {
         body: Bytes,
     },
+    /// Our provisional response was acknowledged; the answer to an offer in it comes with that.
+    ProgressAcknowledged {
+        body: Bytes,
+    },
+    /// The far end offers other media, before the answer or after it.
+    Update {
+        body: Bytes,
+    },
+    /// A new offer that changes nothing is wanted, to show that we are there.
+    RefreshDue,
     /// The far end offers new media, or asks for an offer (empty body).
     Reoffer {
         body: Bytes,

@@ -94,9 +94,17 @@ pub(crate) struct Network {
     #[arg(long, requires = "ice_server")]
     pub(crate) ice_relay_only: bool,
 
+    /// Leave the checks of ICE to the far end: for servers that every peer reaches at their own (or the advertised) address
+    #[arg(long, conflicts_with = "ice_server")]
+    pub(crate) ice_lite: bool,
+
     /// The IP address that peers are told, for a machine behind NAT [default: the route's]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) advertise: Option<IpAddr>,
+
+    /// Connections (TCP, TLS, WS, WSS) that each listener takes from one address; a proxy in front may need more
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) connections_per_address: usize,
 
     /// Calls at once; more are refused with 503
     #[arg(short = 'l', long, value_name = "N", default_value_t = 5000)]
@@ -165,7 +173,9 @@ impl Network {
             .websocket_path(&self.ws_path)
             .srtp(self.srtp.into())
             .dtls_srtp(self.dtls_srtp)
-            .webrtc(self.webrtc);
+            .webrtc(self.webrtc)
+            .ice_lite(self.ice_lite)
+            .connections_per_address(self.connections_per_address);
         for (flag, asks) in [("--dtls-srtp", self.dtls_srtp), ("--webrtc", self.webrtc)] {
             if asks && self.srtp == Srtp::Off {
                 return Err(Misuse(format!(

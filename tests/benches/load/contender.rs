@@ -40,11 +40,16 @@ impl Contender {
         Self::with(Self::Reflector)
     }
 
-    fn with(yardstick: Self) -> Result<Vec<Self>> {
+    /// callbot alone.
+    pub(crate) fn callbot() -> Result<Self> {
         let binary = callbot::binary().context(
             "no callbot binary: CALLBOT_BIN names none and there is no release build; run `cargo xtask bench`",
         )?;
-        let mut set = vec![yardstick, Self::Callbot(binary)];
+        Ok(Self::Callbot(binary))
+    }
+
+    fn with(yardstick: Self) -> Result<Vec<Self>> {
+        let mut set = vec![yardstick, Self::callbot()?];
         set.extend(sipbot());
         Ok(set)
     }
@@ -66,57 +71,46 @@ impl Contender {
 
     /// Starts it on the server's core and waits until its port stands.
     pub(crate) fn start(&self, lab: &Lab, cores: Cores, round: u32) -> Result<Server> {
+        cores.on_server(|| self.start_with_load(lab, round, RTP))
+    }
+
+    /// Starts it on this thread's core, with its RTP from this port on.
+    pub(crate) fn start_with_load(&self, lab: &Lab, round: u32, rtp: u16) -> Result<Server> {
         let port = lab.port()?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let mut server = cores.on_server(|| {
-            let name = |what: &str| format!("{what}-{round}");
-            let process = match self {
-                Self::SippUas => {
-                    return Ok(Server {
-                        program: Program::Sipp(
-                            Sipp::uas(port).named(&name("uas")).start(lab)?.into(),
-                        ),
-                        address,
-                    });
-                }
-                Self::Callbot(binary) => {
-                    let (listen, rtp) = (format!("udp://{address}"), format!("{RTP}-49999"));
-                    start(
-                        lab,
-                        &name("callbot"),
-                        binary,
-                        &["echo", "--listen", &listen, "--rtp-ports", &rtp],
-                    )
-                }
-                Self::Sipbot(binary, _) => {
-                    let listen = address.to_string();
-                    // Left to itself it names 0.0.0.0 for its RTP where there is nothing but a loopback device.
-                    let own = ["--external", "127.0.0.1"];
-                    let wait = ["wait", "--addr", &listen, "--username", "bench", "--echo"];
-                    start(lab, &name("sipbot"), binary, &[&own[..], &wait].concat())
-                }
-                Self::Reflector => {
-                    let (sip, rtp) = (port.to_string(), RTP.to_string());
-                    start(lab, &name("reflector"), &reflector()?, &[&sip, &rtp])
-                }
-            }?;
-            Ok(Server {
-                program: Program::Other(process.into()),
-                address,
-            })
-        })?;
-        let standing = wait_for("open port", Duration::from_secs(5), || {
-            (is_taken(port) || !server.process().is_running()).then_some(())
-        });
-        if standing.is_err() || !server.process().is_running() {
-            bail!("it does not listen:\n{}", server.process().last_words());
-        }
-        Ok(server)
+        let name = |what: &str| format!("{what}-{round}");
+        let process = match self {
+            Self::SippUas => {
+                let uas = Sipp::uas(port).named(&name("uas")).start(lab)?;
+                return Server::standing(Program::Sipp(uas.into()), address);
+            }
+            Self::Callbot(binary) => {
+                let (listen, rtp) = (format!("udp://{address}"), format!("{rtp}-49999"));
+                start(
+                    lab,
+                    &name("callbot"),
+                    binary,
+                    &["echo", "--listen", &listen, "--rtp-ports", &rtp],
+                )
+            }
+            Self::Sipbot(binary, _) => {
+                let listen = address.to_string();
+                // Left to itself it names 0.0.0.0 for its RTP where there is nothing but a loopback device.
+                let own = ["--external", "127.0.0.1"];
+                let wait = ["wait", "--addr", &listen, "--username", "bench", "--echo"];
+                start(lab, &name("sipbot"), binary, &[&own[..], &wait].concat())
+            }
+            Self::Reflector => {
+                let (sip, rtp) = (port.to_string(), rtp.to_string());
+                start(lab, &name("reflector"), &reflector()?, &[&sip, &rtp])
+            }
+        }?;
+        Server::standing(Program::Other(process.into()), address)
     }
 }
 
 /// Starts a program that may open as many files as the machine allows: not every contender raises the limit itself.
-fn start(lab: &Lab, name: &str, program: &Path, arguments: &[&str]) -> Result<Process> {
+pub(crate) fn start(lab: &Lab, name: &str, program: &Path, arguments: &[&str]) -> Result<Process> {
     let shell = r#"ulimit -n "$(ulimit -Hn)"; exec "$0" "$@""#;
     let program = program.display().to_string();
     let mut all = vec!["-c", shell, &program];
@@ -162,6 +156,18 @@ enum Program {
 }
 
 impl Server {
+    /// Waits until its port stands.
+    fn standing(program: Program, address: SocketAddr) -> Result<Self> {
+        let mut server = Self { program, address };
+        let standing = wait_for("open port", Duration::from_secs(5), || {
+            (is_taken(address.port()) || !server.process().is_running()).then_some(())
+        });
+        if standing.is_err() || !server.process().is_running() {
+            bail!("it does not listen:\n{}", server.process().last_words());
+        }
+        Ok(server)
+    }
+
     /// Where it takes calls, by UDP.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address

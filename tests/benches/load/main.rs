@@ -1,11 +1,13 @@
-//! What a call costs the server, with SIPp as the load: `cargo xtask bench`.
+//! What a call costs the server: `cargo xtask bench`.
 //!
-//! `cargo build --release -p callbot -p callbot-tests --bins`, then `load [signalling] [echo] [--quick]` runs the same; both parts
-//! when none is named.
+//! `cargo build --release -p callbot -p callbot-tests --bins`, then `load [signalling] [echo] [legs] [gateway] [--quick]` runs the same; all
+//! parts when none is named.
 //! Progress goes to standard error, the tables to standard output.
 //!
 //! - [`signalling`]: CPU per call of INVITE, 200, ACK, BYE
 //! - [`echo`]: CPU per call-second and memory per call of G.711 calls that all stand at once
+//! - [`webrtc`]: the same of a browser's leg beside a plain one, and what its set-up costs, with the callers of [`peers`]
+//! - [`gateway`]: CPU per call-second and of the set-up where a browser is joined to a telephone, beside Kamailio with rtpengine
 //! - [`contender`]: the servers that are measured beside each other
 //! - [`machine`]: cores, CPU clocks, counters of the kernel
 //! - [`table`]: medians with their spread, as Markdown
@@ -18,9 +20,12 @@
 
 mod contender;
 mod echo;
+mod gateway;
 mod machine;
+mod peers;
 mod signalling;
 mod table;
+mod webrtc;
 
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
@@ -36,6 +41,8 @@ use contender::Contender;
 struct Plan {
     signalling: bool,
     echo: bool,
+    legs: bool,
+    gateway: bool,
     quick: bool,
 }
 
@@ -53,24 +60,38 @@ fn plan() -> Result<Plan> {
     let mut plan = Plan {
         signalling: false,
         echo: false,
+        legs: false,
+        gateway: false,
         quick: false,
     };
     for word in std::env::args().skip(1) {
         match word.as_str() {
             "signalling" => plan.signalling = true,
             "echo" => plan.echo = true,
+            "legs" => plan.legs = true,
+            "gateway" => plan.gateway = true,
             "--quick" => plan.quick = true,
-            _ => bail!("{word} is not known; it takes [signalling] [echo] [--quick]"),
+            _ => bail!(
+                "{word} is not known; it takes [signalling] [echo] [legs] [gateway] [--quick]"
+            ),
         }
     }
-    if !plan.signalling && !plan.echo {
-        (plan.signalling, plan.echo) = (true, true);
+    if !(plan.signalling || plan.echo || plan.legs || plan.gateway) {
+        plan = Plan {
+            signalling: true,
+            echo: true,
+            legs: true,
+            gateway: true,
+            ..plan
+        };
     }
     Ok(plan)
 }
 
 fn run(plan: Plan) -> Result<()> {
-    find("sipp").context("sipp is not installed; `cargo xtask peers` as root installs it")?;
+    if plan.signalling || plan.echo {
+        find("sipp").context("sipp is not installed; `cargo xtask peers` as root installs it")?;
+    }
     eprintln!("{}", machine::describe());
     let mut tables = Vec::new();
     if plan.signalling {
@@ -83,6 +104,18 @@ fn run(plan: Plan) -> Result<()> {
         let set = Contender::echo()?;
         tables.push(in_lab("bench-echo", move |lab| {
             echo::measure(lab, &set, plan.quick)
+        })?);
+    }
+    if plan.legs {
+        let callbot = Contender::callbot()?;
+        tables.push(in_lab("bench-legs", move |lab| {
+            webrtc::measure(lab, &callbot, plan.quick)
+        })?);
+    }
+    if plan.gateway {
+        let callbot = Contender::callbot()?;
+        tables.push(in_lab("bench-gateway", move |lab| {
+            gateway::measure(lab, &callbot, plan.quick)
         })?);
     }
     println!("{}", tables.join("\n"));

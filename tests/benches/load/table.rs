@@ -29,8 +29,19 @@ impl Figures {
 
     /// `41 (39-44)`, or a dash.
     pub(crate) fn text(&self) -> String {
+        self.with_digits(0)
+    }
+
+    /// `0.41 (0.39-0.44)`, or a dash.
+    pub(crate) fn precise(&self) -> String {
+        self.with_digits(2)
+    }
+
+    fn with_digits(&self, digits: usize) -> String {
         match (self.median(), self.0.first(), self.0.last()) {
-            (Some(median), Some(low), Some(high)) => format!("{median:.0} ({low:.0}-{high:.0})"),
+            (Some(median), Some(low), Some(high)) => {
+                format!("{median:.digits$} ({low:.digits$}-{high:.digits$})")
+            }
             _ => "-".to_owned(),
         }
     }
@@ -98,6 +109,7 @@ mod tests {
         assert_eq!((figures.median(), figures.text()), (None, "-".to_owned()));
         [41.0, 39.0, 90.0].iter().for_each(|n| figures.push(*n));
         assert_eq!(figures.text(), "41 (39-90)");
+        assert_eq!(figures.precise(), "41.00 (39.00-90.00)");
         figures.push(43.0);
         assert_eq!(figures.median(), Some(42.0));
     }

@@ -148,11 +148,18 @@ impl TransportState {
                 setup,
                 fingerprints,
             } => {
-                // Without a word the offerer begins (RFC 4145 section 4).
+                // Without a word the offerer begins (RFC 4145 section 4). Who bundles may know DTLS 1.3 or have an RSA
+                // certificate. Its ClientHello tells which; ours would have to guess. So it is let begin, though otherwise
+                // an answer is better active (RFC 8842 section 5.3).
+                let choice = if audio.bundled {
+                    DtlsRole::Server
+                } else {
+                    DtlsRole::Client
+                };
                 let role = match setup.unwrap_or(Setup::Active) {
                     Setup::Active => DtlsRole::Server,
                     Setup::Passive => DtlsRole::Client,
-                    Setup::Either => self.standing_role(fingerprints).unwrap_or(DtlsRole::Client),
+                    Setup::Either => self.standing_role(fingerprints).unwrap_or(choice),
                 };
                 let word = match role {
                     DtlsRole::Client => "active",
@@ -190,15 +197,23 @@ impl TransportState {
             Wish::Dtls {
                 setup,
                 fingerprints,
-            } => Security::Dtls {
-                role: match setup.unwrap_or(Setup::Passive) {
+            } => {
+                let role = match setup.unwrap_or(Setup::Passive) {
                     Setup::Active => DtlsRole::Server,
                     Setup::Passive => DtlsRole::Client,
                     Setup::Either => self.standing_role(fingerprints).unwrap_or(DtlsRole::Client),
-                },
-                engine: engine(audio),
-                fingerprints: fingerprints.clone(),
-            },
+                };
+                // No browser leaves the beginning to us. Who does may have any certificate, and DTLS 1.2 serves all.
+                let engine = match role {
+                    DtlsRole::Server => engine(audio),
+                    DtlsRole::Client => Engine::Dtls12,
+                };
+                Security::Dtls {
+                    role,
+                    engine,
+                    fingerprints: fingerprints.clone(),
+                }
+            }
         };
         let ice = if self.offered.1 {
             self.agree_on_ice(audio, self.restarts, true)

@@ -95,7 +95,10 @@ pub enum MediaEvent {
         /// Our part in the DTLS handshake, if there was one.
         role: Option<DtlsRole>,
     },
-    /// The media cannot be secured, or no path to the peer was found: there will be none, and the call is of no use.
+    /// Media is not secured any more: the peer offered plain RTP in a newer exchange, and that was agreed on.
+    Unsecured,
+    /// The media cannot be secured, no path to the peer was found, or the peer's consent to be sent media ran out (RFC 7675):
+    /// there will be none, and the call is of no use.
     SecurityFailed {
         /// Why, for people.
         text: String,

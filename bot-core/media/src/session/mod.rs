@@ -37,6 +37,7 @@ pub use event::{MediaEvent, PlayEnd, RecordEnd};
 pub use statistics::{Statistics, mean_opinion_score};
 pub use transmit::{Channel, Transmit, TransmitMemory};
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use self::digits::DigitInput;
@@ -276,6 +277,18 @@ impl MediaSession {
         match &self.relay {
             Some(relay) => relay.passes.is_some(),
             None => self.reflect && !self.makes_audio() && !self.closed,
+        }
+    }
+
+    /// Where the far end's packets come from, once that is certain and while nobody else is on trial: as long as they
+    /// come, a host may keep packets of others away. `None` where keys or ICE lie below.
+    #[must_use]
+    pub fn settled_peer(&self) -> Option<SocketAddr> {
+        match &self.stream {
+            Some(stream) if self.below.transport().is_none() && stream.held.is_none() => {
+                stream.leg.confirmed()
+            }
+            _ => None,
         }
     }
 

@@ -6,7 +6,7 @@ use super::Stream;
 use crate::codec::Codec;
 use crate::leg::rtp::RtpLeg;
 use crate::leg::srtp::Profile;
-use crate::leg::transport::Transport;
+use crate::leg::transport::{Refusals, Transport};
 use crate::sdp::Keying;
 
 /// A call's media in figures, as of now.
@@ -18,9 +18,13 @@ pub struct Statistics {
     pub keying: Option<Keying>,
     /// What protects the media, once there are keys.
     pub srtp_profile: Option<Profile>,
+    /// Whether the path to the far end is found by ICE.
+    pub ice: bool,
     /// Packets that were refused below the media: without or with wrong authentication, seen before, too early for keys, or
     /// of handshakes that were not expected.
     pub refused: u64,
+    /// The same by kind.
+    pub refusals: Refusals,
     /// Where packets go: the address in the SDP until the far end's packets showed another.
     pub remote: Option<SocketAddr>,
     /// RTP packets sent.
@@ -105,7 +109,9 @@ impl Statistics {
             let figures = transport.figures();
             self.keying = figures.keying;
             self.srtp_profile = figures.profile;
-            self.refused = figures.refused();
+            self.refusals = figures.refusals;
+            self.refused = figures.refusals.total();
+            self.ice = transport.has_ice();
         }
     }
 

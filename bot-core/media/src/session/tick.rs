@@ -190,7 +190,7 @@ impl Stream {
             if silent >= timeout {
                 self.timed_out = true;
                 let mut text = self.leg.explain_silence(silent);
-                if let Some(refused) = below.and_then(|below| below.figures().explain()) {
+                if let Some(refused) = below.and_then(|below| below.figures().refusals.explain()) {
                     text = format!("{text}; {refused}");
                 }
                 self.leg.forget_refused();

@@ -140,6 +140,7 @@ impl MediaSession {
                     profile,
                     role,
                 }),
+                TransportEvent::Unsecured => events.push(MediaEvent::Unsecured),
                 TransportEvent::Ice(state) => events.push(MediaEvent::Ice {
                     connected: state == IceState::Connected,
                     state,

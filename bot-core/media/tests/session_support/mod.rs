@@ -2,6 +2,8 @@
 // Each test file is a crate of its own and uses its own part of this; what fails here fails the test.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod secure;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};

@@ -12,6 +12,8 @@ mod list;
 mod name;
 mod name_addr;
 mod params;
+mod rack;
+mod session_expires;
 mod typed;
 mod via;
 
@@ -22,6 +24,8 @@ pub use list::{Header, Headers};
 pub use name::HeaderName;
 pub use name_addr::NameAddr;
 pub use params::{Param, Params};
+pub use rack::RAck;
+pub use session_expires::{Refresher, SessionExpires};
 pub use via::Via;
 
 pub(crate) use host::{parse_ip, without_brackets};

@@ -139,6 +139,13 @@ impl Session {
         response: Arc<Response>,
         source: &Source,
     ) {
+        let tag = response.headers.to().ok().and_then(|to| to.tag());
+        if let Some(tag) = tag.map(str::to_owned) {
+            self.follow_branch(core, handle, &response, source, &tag);
+        }
+        let branch = self.current_branch();
+        let early_answer = branch.and_then(|branch| branch.answer.clone());
+        let answered = branch.is_some_and(|branch| branch.answered);
         let Some(mut dialog) = self.dialog_of(core, handle, &response, source) else {
             return;
         };
@@ -160,7 +167,10 @@ impl Session {
             });
             return self.send_bye(core, now, Vec::new(), EndCause::Rejected);
         }
-        let needs_ack = outgoing.invite.body.is_none();
+        self.extensions.prack_due = None;
+        self.learn(&response.headers);
+        self.timer_answered(core, now, &response.headers);
+        let needs_ack = outgoing.invite.body.is_none() && !answered;
         if needs_ack {
             self.enter(Phase::AckDue);
             self.ack_due = Some(AckDue { handle, number });
@@ -172,6 +182,7 @@ impl Session {
             invite: self.id,
             response,
             needs_ack,
+            early_answer,
         });
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Phase, Session};
+use super::{Extensions, Phase, Session};
 use crate::auth::Authenticator;
 use crate::dialog::{Dialog, Peer};
 use crate::headers::{Header, HeaderError, HeaderName};
@@ -30,6 +30,10 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
+    pub(super) fn handle(&self) -> Handle {
+        self.handle
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         earlier(self.ringing.as_ref().map(|(_, at)| *at), self.expires_at)
     }
@@ -88,9 +92,11 @@ impl Session {
             owns_call_id: false,
             hang_up: None,
             end_cause: None,
+            extensions: Extensions::default(),
             armed: Armed::default(),
         });
         session.set_dialog(core, dialog);
+        session.learn(headers);
         Ok(session)
     }
 
@@ -135,15 +141,19 @@ impl Session {
                 value: status.to_string(),
             });
         }
+        if self.is_accepting() {
+            return Err(self.wrong("ring"));
+        }
         let Some(mut incoming) = self.incoming.take() else {
             return Err(self.wrong("ring"));
         };
         let mut response = self.response(core, &incoming.request, StatusCode(status));
         response.headers.extend(headers);
         response.body = put_body(&mut response.headers, body);
-        core.respond(now, incoming.handle, &response);
-        incoming.ringing = Some((response, now + RING_AGAIN));
+        let (handle, request) = (incoming.handle, incoming.request.clone());
+        incoming.ringing = Some((response.clone(), now + RING_AGAIN));
         self.incoming = Some(incoming);
+        self.send_provisional(core, now, handle, &request, response);
         Ok(())
     }
 
@@ -156,15 +166,42 @@ impl Session {
     ) -> Result<(), UaError> {
         clean_headers(&headers)?;
         clean_body(body.as_ref())?;
-        if self.phase != Phase::Ringing {
+        if self.phase != Phase::Ringing || self.incoming.is_none() || self.is_accepting() {
             return Err(self.wrong("accept"));
         }
+        if !self.hold_accept(&headers, body.as_ref()) {
+            self.accept_now(core, now, headers, body);
+        }
+        Ok(())
+    }
+
+    /// Whether a 2xx of ours waits for a PRACK.
+    fn is_accepting(&self) -> bool {
+        let provisionals = self.extensions.provisionals.as_ref();
+        provisionals.is_some_and(|provisionals| provisionals.holds_accept())
+    }
+
+    pub(super) fn accept_now(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        headers: Vec<Header>,
+        body: Option<Body>,
+    ) {
         let Some(incoming) = self.incoming.take() else {
-            return Err(self.wrong("accept"));
+            return;
         };
+        self.stop_provisionals();
+        let described = self
+            .extensions
+            .provisionals
+            .as_ref()
+            .is_some_and(|provisionals| provisionals.described);
         let mut response = self.response(core, &incoming.request, StatusCode(200));
+        self.answer_timer(core, now, &incoming.request, &mut response);
         response.headers.extend(headers);
-        response.body = put_body(&mut response.headers, body);
+        // What was agreed in a reliable response is not said again (RFC 6337 section 2.2).
+        response.body = put_body(&mut response.headers, body.filter(|_| !described));
         let target = core
             .server(incoming.handle)
             .map(|transaction| transaction.target.clone());
@@ -173,7 +210,9 @@ impl Session {
         if let (Some(target), Some(payload)) = (target, payload) {
             self.await_ack(core, now, &incoming.request, payload, target, false);
         }
-        Ok(())
+        if let Some(waiting) = &mut self.unacknowledged {
+            waiting.had_offer |= described;
+        }
     }
 
     pub(crate) fn reject(
@@ -223,7 +262,15 @@ impl Session {
             && *at <= now
         {
             *at = now + RING_AGAIN;
-            core.respond(now, incoming.handle, response);
+            let (handle, request, mut again) =
+                (incoming.handle, incoming.request.clone(), response.clone());
+            let is_reliable = self.extensions.provisionals.is_some();
+            if is_reliable {
+                // Another number makes it another response, and a description in it would be another answer.
+                again.headers.remove(&HeaderName::ContentType);
+                again.body = Bytes::new();
+            }
+            self.send_provisional(core, now, handle, &request, again);
         }
     }
 }

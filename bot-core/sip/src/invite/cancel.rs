@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Phase, Session};
+use crate::headers::Header;
 use crate::message::{Request, StatusCode};
-use crate::ua::{Core, EndCause, Event, UaError};
+use crate::ua::{Core, EndCause, Event, UaError, clean_headers};
 
 /// How far our CANCEL is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +19,13 @@ pub(super) enum Cancel {
 
 impl Session {
     /// Gives up our INVITE.
-    pub(crate) fn cancel(&mut self, core: &mut Core, now: Instant) -> Result<(), UaError> {
+    pub(crate) fn cancel(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        headers: Vec<Header>,
+    ) -> Result<(), UaError> {
+        clean_headers(&headers)?;
         if self.phase != Phase::Calling {
             return Err(self.wrong("cancel"));
         }
@@ -29,6 +36,7 @@ impl Session {
             return Ok(());
         }
         outgoing.cancel = Cancel::Wanted;
+        outgoing.cancel_headers = headers;
         if outgoing
             .handle
             .is_some_and(|handle| core.is_proceeding(handle))
@@ -44,7 +52,8 @@ impl Session {
         {
             outgoing.cancel = Cancel::Sent;
             outgoing.ring_until = None;
-            core.start_cancel(now, handle);
+            let headers = std::mem::take(&mut outgoing.cancel_headers);
+            core.start_cancel(now, handle, headers);
         }
     }
 

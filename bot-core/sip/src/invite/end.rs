@@ -21,7 +21,7 @@ impl Session {
     ) -> Result<(), UaError> {
         clean_headers(&headers)?;
         match self.phase {
-            Phase::Calling => self.cancel(core, now)?,
+            Phase::Calling => self.cancel(core, now, headers)?,
             Phase::Ringing => self.reject(core, now, 480, None, headers)?,
             Phase::Accepted => {
                 // Not before the ACK (section 15), or the caller might learn of the end before the beginning.
@@ -77,7 +77,7 @@ impl Session {
             Phase::Ringing => return self.give_up_incoming(core, now, request.clone()),
             Phase::Calling => {
                 // A callee must not; if it does all the same, our INVITE is not wanted any more.
-                let _ = self.cancel(core, now);
+                let _ = self.cancel(core, now, Vec::new());
                 return;
             }
             // Crossing BYEs: ours is still to be answered.
@@ -188,7 +188,7 @@ impl Session {
         true
     }
 
-    /// A response to our BYE, INFO or probe.
+    /// A response to our BYE, INFO, PRACK, UPDATE or probe.
     pub(crate) fn receive_inside_response(
         &mut self,
         core: &mut Core,
@@ -210,7 +210,7 @@ impl Session {
         self.inside_finished(core, now, usage, result);
     }
 
-    /// Our BYE, INFO or probe got no answer.
+    /// Our BYE, INFO, PRACK, UPDATE or probe got no answer.
     pub(crate) fn inside_failed(
         &mut self,
         core: &mut Core,
@@ -262,6 +262,7 @@ impl Session {
                     self.judge(core, now, &result);
                 }
             }
+            ClientUse::Update(_) => self.update_finished(core, now, result),
             ClientUse::Probe(invite)
                 if self.phase != Phase::Closing && !self.judge(core, now, &result) =>
             {

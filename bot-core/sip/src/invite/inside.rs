@@ -27,9 +27,10 @@ impl Session {
             return core.respond_busy(source, request);
         }
         let number = request.headers.cseq().map_or(0, |cseq| cseq.number);
+        let from = request.headers.from().ok();
+        let remote_tag = from.and_then(|from| from.tag()).unwrap_or_default();
         let in_order = self
-            .dialog
-            .as_mut()
+            .dialog_tagged(remote_tag)
             .is_some_and(|dialog| dialog.accept_number(number));
         if !in_order {
             let mut response = request.response(StatusCode(500));
@@ -54,6 +55,16 @@ impl Session {
             }
             self.answer_inside(core, now, source, request, key, response);
             return self.settle_refers(core);
+        }
+        let is_allowed = core.config.allow.contains(&request.method);
+        match request.method {
+            Method::Prack if is_allowed => {
+                return self.receive_prack(core, now, source, request, key);
+            }
+            Method::Update if is_allowed => {
+                return self.receive_update(core, now, source, request, key);
+            }
+            _ => {}
         }
         let status = self.status_for(core, request);
         let mut response = request.response(StatusCode(status));
@@ -92,7 +103,7 @@ impl Session {
         }
     }
 
-    fn answer_inside(
+    pub(super) fn answer_inside(
         &mut self,
         core: &mut Core,
         now: Instant,

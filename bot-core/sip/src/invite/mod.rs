@@ -1,8 +1,9 @@
 //! Calls: what an INVITE, sent or received, goes through until its end (RFC 3261 sections 13 to 15).
 //!
 //! Responsibility: one [`Session`] a call. `offer` is the caller's side up to the final response, `answer` the
-//! callee's, `ack` the three-way handshake, `cancel` giving up, `modify` re-INVITE, `end` BYE, and `inside`
-//! the other requests in a dialog, `refer` transfers, and `replaces` calls that take another's place.
+//! callee's, `prack` the provisional responses that are made sure of, `ack` the three-way handshake, `cancel` giving up,
+//! `modify` re-INVITE, `update` UPDATE, `session_timer` the refresh of a call, `end` BYE, `inside` the other requests in
+//! a dialog, `refer` transfers, and `replaces` calls that take another's place.
 //!
 //! Invariants: `Event::Ended` goes out exactly once, in [`Session::end`], after which the session is `Over`, has
 //! no dialog and is dropped by the user agent; a phase changes in one place only, by [`Session::enter`].
@@ -14,8 +15,11 @@ mod end;
 mod inside;
 mod modify;
 mod offer;
+mod prack;
 mod refer;
 mod replaces;
+mod session_timer;
+mod update;
 
 use std::time::Instant;
 
@@ -26,15 +30,19 @@ pub(crate) use ack::acknowledge_stray;
 use answer::Incoming;
 use modify::{Modification, PeerModification};
 use offer::Outgoing;
+use prack::{PrackDue, Provisionals};
 use refer::Refers;
 pub use refer::{Refer, ReferId, ReferOutcome};
 pub(crate) use replaces::replaced;
+pub(crate) use session_timer::too_brief;
+use session_timer::{Timer, knows_timers};
+use update::{PeerUpdate, Update};
 
 use crate::auth::Authenticator;
 use crate::dialog::Dialog;
-use crate::headers::{Header, HeaderName, NameAddr};
+use crate::headers::{Header, HeaderName, Headers, NameAddr};
 use crate::message::{Method, Request};
-use crate::ua::{Armed, Core, EndCause, Event, InviteId, Owner, Target, UaError};
+use crate::ua::{Armed, Core, EndCause, Event, InviteId, Owner, RELIABLE, Target, UaError};
 
 /// What a call is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +105,36 @@ pub(crate) struct Session {
     hang_up: Option<Vec<Header>>,
     /// What `Ended` will say when our BYE is answered.
     end_cause: Option<EndCause>,
+    /// What the extensions of the two sides are at.
+    extensions: Extensions,
     armed: Armed,
+}
+
+/// Whether a peer can do something, or insists on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Support {
+    #[default]
+    No,
+    Yes,
+    Required,
+}
+
+/// What a call has of RFC 3262, 3311 and 4028.
+#[derive(Debug, Default)]
+struct Extensions {
+    /// Whether the caller takes reliable provisional responses.
+    reliable: Support,
+    /// Whether the peer takes UPDATE.
+    updates: bool,
+    /// Whether the peer knows of session timers.
+    timers: bool,
+    /// The Min-SE that a 422 told us, in seconds.
+    min_se: u32,
+    provisionals: Option<Box<Provisionals>>,
+    prack_due: Option<PrackDue>,
+    update: Option<Box<Update>>,
+    peer_update: Option<Box<PeerUpdate>>,
+    timer: Option<Box<Timer>>,
 }
 
 impl Session {
@@ -137,6 +174,10 @@ impl Session {
         let is_polite = matches!(cause, EndCause::Bye { .. } | EndCause::LocalBye);
         if is_polite && self.refers.keep_dialog() {
             self.enter(Phase::Lingering);
+            // Nothing of the call itself is refreshed or repeated any more.
+            self.extensions.timer = None;
+            self.extensions.update = None;
+            self.extensions.provisionals = None;
         } else {
             self.abandon_refers(core, "the call ended");
             self.enter(Phase::Over);
@@ -154,9 +195,49 @@ impl Session {
         self.dialog = Some(dialog);
     }
 
+    /// Drops the dialog, and those of other branches that an INVITE of ours still has.
     fn drop_dialog(&mut self, core: &mut Core) {
-        if let Some(dialog) = self.dialog.take() {
+        let branches = self
+            .outgoing
+            .as_mut()
+            .map(|outgoing| &mut outgoing.branches);
+        let parked = branches
+            .into_iter()
+            .flat_map(std::mem::take)
+            .filter_map(|branch| branch.parked);
+        for dialog in parked.chain(self.dialog.take()) {
             core.dialogs.remove(&dialog.key);
+        }
+    }
+
+    /// The dialog that a request of theirs belongs to: while our INVITE is forked there are several.
+    fn dialog_tagged(&mut self, remote_tag: &str) -> Option<&mut Dialog> {
+        let is_meant = |dialog: &&mut Dialog| *dialog.remote_tag == *remote_tag;
+        let is_current = self
+            .dialog
+            .as_ref()
+            .is_some_and(|dialog| *dialog.remote_tag == *remote_tag);
+        if is_current {
+            return self.dialog.as_mut();
+        }
+        let branches = &mut self.outgoing.as_mut()?.branches;
+        branches
+            .iter_mut()
+            .filter_map(|branch| branch.parked.as_mut())
+            .find(is_meant)
+    }
+
+    /// Takes note of what the peer can do.
+    fn learn(&mut self, headers: &Headers) {
+        if headers.contains(&HeaderName::Allow) {
+            self.extensions.updates =
+                headers.contains_token(&HeaderName::Allow, Method::Update.as_str());
+        }
+        self.extensions.timers |= knows_timers(headers);
+        if headers.contains_token(&HeaderName::Require, RELIABLE) {
+            self.extensions.reliable = Support::Required;
+        } else if headers.contains_token(&HeaderName::Supported, RELIABLE) {
+            self.extensions.reliable = Support::Yes;
         }
     }
 
@@ -170,11 +251,12 @@ impl Session {
     }
 
     fn finish_request(&self, core: &Core, request: &mut Request) {
-        if request.method == Method::Invite {
+        if matches!(request.method, Method::Invite | Method::Update) {
             request
                 .headers
                 .push(HeaderName::Contact, self.contact.clone());
             core.describe(&mut request.headers);
+            self.offer_timer(core, &mut request.headers);
         }
         request
             .headers
@@ -223,6 +305,12 @@ impl Session {
                     .as_ref()
                     .and_then(|modification| modification.retry_at()),
             );
+            let extensions = &self.extensions;
+            let pending = extensions.provisionals.as_ref();
+            consider(pending.and_then(|pending| pending.deadline()));
+            let update = extensions.update.as_ref();
+            consider(update.and_then(|update| update.retry_at()));
+            consider(extensions.timer.as_ref().map(|timer| timer.deadline()));
         }
         let mut armed = self.armed;
         deadline = crate::transaction::earlier(deadline, self.refers.deadline());
@@ -240,9 +328,12 @@ impl Session {
 
     pub(crate) fn handle_timeout(&mut self, core: &mut Core, now: Instant) {
         self.repeat_success(core, now);
+        self.repeat_provisional(core, now);
         self.ringing_timeout(core, now);
         self.ring_limit(core, now);
         self.retry_modification(core, now);
         self.refers_timeout(core, now);
+        self.retry_update(core, now);
+        self.timer_due(core, now);
     }
 }

@@ -56,7 +56,12 @@ impl Session {
         body: Option<Body>,
     ) -> Result<(), UaError> {
         clean_body(body.as_ref())?;
-        if self.phase != Phase::Established || self.modification.is_some() || self.is_modifying() {
+        if self.phase != Phase::Established
+            || self.modification.is_some()
+            || self.is_modifying()
+            || self.has_open_update()
+            || self.has_waiting_update(core)
+        {
             return Err(self.wrong("modify"));
         }
         self.modification = Some(Box::new(Modification {
@@ -72,8 +77,15 @@ impl Session {
     }
 
     /// Whether an INVITE transaction is under way that is not a re-INVITE of ours.
-    fn is_modifying(&self) -> bool {
+    pub(super) fn is_modifying(&self) -> bool {
         self.peer_modification.is_some() || self.unacknowledged.is_some() || self.ack_due.is_some()
+    }
+
+    /// Whether an offer in a re-INVITE of ours is not answered.
+    pub(super) fn is_reinviting(&self) -> bool {
+        self.modification
+            .as_ref()
+            .is_some_and(|ours| ours.handle.is_some())
     }
 
     fn send_reinvite(&mut self, core: &mut Core, now: Instant, tries: u8) {
@@ -138,6 +150,8 @@ impl Session {
             if let Some(dialog) = &mut self.dialog {
                 dialog.refresh_target(&response.headers);
             }
+            self.learn(&response.headers);
+            self.timer_answered(core, now, &response.headers);
             if had_offer {
                 self.send_ack(core, handle, number, None);
             } else {
@@ -160,12 +174,18 @@ impl Session {
         if response.status.0 == 491 && self.wait_after_glare(core, now) {
             return;
         }
+        if self.raise_interval(core, &response) {
+            let tries = core.client_tries(handle);
+            if tries < MAX_TRIES {
+                return self.send_reinvite(core, now, tries.saturating_add(1));
+            }
+        }
         self.reinvite_failed(core, now, handle, Failure::Response(response));
     }
 
     /// Sets the random wait of section 14.1. `false` when there were enough tries.
     fn wait_after_glare(&mut self, core: &mut Core, now: Instant) -> bool {
-        let owner = self.owns_call_id;
+        let wait = self.glare_wait(core);
         let Some(modification) = &mut self.modification else {
             return false;
         };
@@ -174,14 +194,18 @@ impl Session {
         }
         modification.retries += 1;
         modification.handle = None;
-        // In steps of 10 ms: 2.1 to 4 s for who made the Call-ID, 0 to 2 s for the other.
-        let steps = if owner {
+        modification.retry_at = Some(now + wait);
+        true
+    }
+
+    /// In steps of 10 ms: 2.1 to 4 s for who made the Call-ID, 0 to 2 s for the other.
+    pub(super) fn glare_wait(&self, core: &mut Core) -> Duration {
+        let steps = if self.owns_call_id {
             210 + core.ids.below(191)
         } else {
             core.ids.below(201)
         };
-        modification.retry_at = Some(now + Duration::from_millis(10 * steps));
-        true
+        Duration::from_millis(10 * steps)
     }
 
     /// Our re-INVITE got no answer.
@@ -251,7 +275,14 @@ impl Session {
                     .modification
                     .as_ref()
                     .is_some_and(|ours| ours.handle.is_some());
-                if ours || self.is_modifying() { 491 } else { 0 }
+                let offered = self.has_open_update();
+                if self.has_waiting_update(core) {
+                    500
+                } else if ours || offered || self.is_modifying() {
+                    491
+                } else {
+                    0
+                }
             }
             Phase::Closing | Phase::Lingering | Phase::Over => 481,
             Phase::Calling | Phase::Accepted | Phase::AckDue => 491,
@@ -259,6 +290,12 @@ impl Session {
         // A refusal has a transaction too: a copy of the INVITE must not look like one out of order.
         let usage = ServerUse::Reinvite(self.id);
         let handle = core.start_server(now, source, request, key, None, usage);
+        if status == 0
+            && let Some(response) = self.too_brief(core, request)
+        {
+            core.respond(now, handle, &response);
+            return;
+        }
         if status == 0 {
             core.rearm_server(now, handle);
             self.peer_modification = Some(PeerModification {
@@ -296,6 +333,8 @@ impl Session {
             dialog.refresh_target(&theirs.request.headers);
         }
         let mut response = self.response(core, &theirs.request, StatusCode(200));
+        self.learn(&theirs.request.headers);
+        self.answer_timer(core, now, &theirs.request, &mut response);
         response.body = put_body(&mut response.headers, body);
         let target = core
             .server(theirs.handle)
@@ -343,5 +382,6 @@ impl Session {
     pub(super) fn abandon_modifications(&mut self, core: &mut Core, now: Instant) {
         self.refuse_peer_modification(core, now);
         self.modification = None;
+        self.abandon_updates(core, now);
     }
 }

@@ -7,16 +7,18 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::cancel::Cancel;
-use super::{Phase, Session};
-use crate::auth::Authenticator;
+use super::prack::Branch;
+use super::{Extensions, Phase, Session};
+use crate::auth::{Authenticator, MAX_TRIES};
 use crate::dialog::{CallerSide, Dialog, Peer, next_hop, split_route};
-use crate::headers::{HeaderName, Headers};
+use crate::headers::{Header, HeaderName, Headers};
 use crate::ids::Token;
 use crate::message::{Method, Request, Response};
 use crate::transaction::Handle;
 use crate::ua::{
-    Armed, ClientUse, Core, EndCause, Event, Failure, Invite, InviteId, Source, Target, UaError,
-    clean, clean_body, clean_headers, contact_value, cseq_value, put_body, with_tag,
+    Armed, ClientUse, Core, EndCause, Event, Failure, Invite, InviteId, RELIABLE, Reliability,
+    Source, Target, UaError, clean, clean_body, clean_headers, contact_value, cseq_value, put_body,
+    with_tag,
 };
 use crate::uri::{Scheme, Uri};
 
@@ -37,6 +39,8 @@ pub(super) struct Outgoing {
     target: Target,
     pub(super) handle: Option<Handle>,
     pub(super) cancel: Cancel,
+    /// What our CANCEL says beside what every CANCEL has, such as Reason.
+    pub(super) cancel_headers: Vec<Header>,
     /// What a CANCEL is for; `Rejected` says it.
     pub(super) give_up: Failure,
     /// When ringing has been long enough.
@@ -44,6 +48,8 @@ pub(super) struct Outgoing {
     /// Addresses that redirects gave and that are not tried yet, best first.
     untried: Vec<Uri>,
     tried: Vec<String>,
+    /// The early dialogs that came of it.
+    pub(super) branches: Vec<Branch>,
 }
 
 impl Session {
@@ -88,9 +94,11 @@ impl Session {
             uri,
             handle: None,
             cancel: Cancel::No,
+            cancel_headers: Vec::new(),
             give_up: Failure::Cancelled,
             ring_until: None,
             untried: Vec::new(),
+            branches: Vec::new(),
             invite,
         };
         let mut session = Box::new(Session {
@@ -110,6 +118,7 @@ impl Session {
             owns_call_id: true,
             hang_up: None,
             end_cause: None,
+            extensions: Extensions::default(),
             armed: Armed::default(),
         });
         session.send_invite(core, now, 1);
@@ -127,6 +136,11 @@ impl Session {
             request.headers.push_header(header.clone());
         }
         request.body = put_body(&mut request.headers, outgoing.invite.body.clone());
+        if outgoing.invite.require_reliable || core.config.reliable == Reliability::Required {
+            request
+                .headers
+                .push(HeaderName::Require, RELIABLE.as_bytes());
+        }
         self.authorize(core, &mut request);
         let usage = ClientUse::Invite(self.id);
         outgoing.ring_until = None;
@@ -188,19 +202,20 @@ impl Session {
             .ok()
             .and_then(|to| to.tag())
             .map(str::to_owned);
+        let mut needs_prack = false;
         if let Some(tag) = &tag {
-            let is_known = self
-                .dialog
-                .as_ref()
-                .is_some_and(|dialog| *dialog.remote_tag == **tag);
-            if !is_known && let Some(dialog) = self.dialog_of(core, handle, &response, source) {
-                self.set_dialog(core, dialog);
+            if !self.is_in_order(core, &response, tag) {
+                return;
             }
+            self.follow_branch(core, handle, &response, source, tag);
+            self.learn(&response.headers);
+            needs_prack = self.acknowledge_provisional(core, now, &response, tag);
         }
         core.event(Event::Progress {
             invite: self.id,
             response,
             tag,
+            needs_prack,
         });
     }
 
@@ -260,7 +275,28 @@ impl Session {
                 }
                 Err(why) => tracing::debug!(invite = self.id.0, %why, "challenge not answered"),
             }
-        } else if response.status.is_redirect() && outgoing.invite.follow_redirects {
+        } else if self.raise_interval(core, &response) {
+            let tries = core.client_tries(handle);
+            if tries < MAX_TRIES {
+                return self.send_invite(core, now, tries.saturating_add(1));
+            }
+        } else if matches!(status, 415 | 488 | 606)
+            && let Some(outgoing) = &mut self.outgoing
+            && let Some(other) = outgoing.invite.fallback.take()
+        {
+            outgoing.invite.body = Some(other);
+            if let Some(target) = core.client_target(handle) {
+                outgoing.target = target.clone();
+            }
+            core.event(Event::OfferReplaced {
+                invite: self.id,
+                response,
+            });
+            return self.send_invite(core, now, 1);
+        } else if let Some(outgoing) = &mut self.outgoing
+            && response.status.is_redirect()
+            && outgoing.invite.follow_redirects
+        {
             outgoing.add_redirects(&response.headers, core.config.max_redirects);
         }
         // A 6xx speaks for every address (section 21.6).

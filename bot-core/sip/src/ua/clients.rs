@@ -23,6 +23,8 @@ pub(crate) enum ClientUse {
     Reinvite(InviteId),
     Bye(InviteId),
     Info(InviteId),
+    Prack(InviteId),
+    Update(InviteId),
     Probe(InviteId),
     /// CANCEL, or a BYE to a branch or a call that is over for everybody else.
     Detached(InviteId),
@@ -45,6 +47,8 @@ impl ClientUse {
             | ClientUse::Reinvite(id)
             | ClientUse::Bye(id)
             | ClientUse::Info(id)
+            | ClientUse::Prack(id)
+            | ClientUse::Update(id)
             | ClientUse::Probe(id)
             | ClientUse::Inside(id, _)
             | ClientUse::Detached(id) => Some(id),
@@ -176,7 +180,7 @@ impl Core {
 
     /// CANCEL for an INVITE of ours: same Request-URI, Via, From, To, Call-ID, Route and CSeq number
     /// (section 9.1). The INVITE ends 64*T1 later even if the peer never answers it.
-    pub(crate) fn start_cancel(&mut self, now: Instant, invite: Handle) {
+    pub(crate) fn start_cancel(&mut self, now: Instant, invite: Handle, headers: Vec<Header>) {
         let give_up = now + self.timings.timeout();
         let Some(transaction) = self.clients.get_mut(invite) else {
             return;
@@ -193,6 +197,7 @@ impl Core {
         request
             .headers
             .push(HeaderName::UserAgent, self.user_agent.clone());
+        request.headers.extend(headers);
         let target = transaction.target.clone();
         let usage = transaction
             .usage

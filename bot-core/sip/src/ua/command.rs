@@ -18,6 +18,10 @@ pub struct InviteId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ReinviteId(pub u64);
 
+/// An UPDATE that this side sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UpdateId(pub u64);
+
 /// A request outside any call that this side sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
@@ -73,6 +77,9 @@ pub struct Invite {
     pub headers: Vec<Header>,
     /// The offer. Without one the answerer offers, and [`UserAgent::ack`](super::UserAgent::ack) carries our answer.
     pub body: Option<Body>,
+    /// Another offer, made once in place of `body` when the peer refuses that for what it is (415, 488, 606);
+    /// [`Event::OfferReplaced`](super::Event::OfferReplaced) tells.
+    pub fallback: Option<Body>,
     /// For 401 and 407.
     pub credentials: Option<Credentials>,
     /// Preloaded routes as name-addrs, e.g. `<sip:proxy.example.org;lr>`.
@@ -81,6 +88,8 @@ pub struct Invite {
     pub follow_redirects: bool,
     /// How many hops it may take (RFC 3261 section 8.1.1.6).
     pub max_forwards: u8,
+    /// Whether the callee must send its provisional responses reliably (RFC 3262), or refuse.
+    pub require_reliable: bool,
 }
 
 impl Invite {
@@ -95,10 +104,12 @@ impl Invite {
             contact_user: None,
             headers: Vec::new(),
             body: None,
+            fallback: None,
             credentials: None,
             route: Vec::new(),
             follow_redirects: false,
             max_forwards: 70,
+            require_reliable: false,
         }
     }
 }

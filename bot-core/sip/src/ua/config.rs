@@ -2,8 +2,67 @@
 
 use std::time::Duration;
 
+use crate::headers::Refresher;
 use crate::message::Method;
 use crate::timers::Timings;
+
+/// How provisional responses are made sure of (RFC 3262, `100rel`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reliability {
+    /// Not at all: a peer that requires it is refused with 420.
+    Off,
+    /// Peers may send theirs reliably. Ours go reliably to peers that require it, and those with a description to
+    /// all that support it.
+    #[default]
+    Supported,
+    /// Our INVITEs require it; a caller that does not support it is refused with 421, and all our provisional
+    /// responses are reliable.
+    Required,
+}
+
+/// How calls are kept from outliving a peer that has vanished (RFC 4028).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionTimer {
+    /// How long a session lasts without a refresh, in whole seconds; default 1,800 s. Half of it passes between
+    /// refreshes.
+    pub interval: Duration,
+    /// The shortest interval that a peer may ask for; shorter ones are refused with 422. Default 90 s, which RFC 4028
+    /// calls the least that is sensible.
+    pub min_se: Duration,
+    /// Who refreshes, as our own requests and answers put it; `None` leaves it to the peer, and to the caller where
+    /// the peer leaves it to us.
+    pub refresher: Option<Refreshing>,
+}
+
+/// Which side refreshes a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refreshing {
+    /// We do.
+    Local,
+    /// The peer does.
+    Remote,
+}
+
+impl Refreshing {
+    /// In the words of a transaction whose client we are, or are not.
+    pub(crate) fn of(self, client: bool) -> Refresher {
+        if (self == Refreshing::Local) == client {
+            Refresher::Uac
+        } else {
+            Refresher::Uas
+        }
+    }
+}
+
+impl Default for SessionTimer {
+    fn default() -> Self {
+        SessionTimer {
+            interval: Duration::from_secs(1800),
+            min_se: Duration::from_secs(90),
+            refresher: None,
+        }
+    }
+}
 
 /// The settings of a [`UserAgent`](super::UserAgent).
 #[derive(Clone, Debug)]
@@ -22,7 +81,7 @@ pub struct Config {
     pub trying_after: Duration,
     /// What Allow says. A known method that is missing here is answered with 405 inside a call.
     pub allow: Vec<Method>,
-    /// What Supported says, and which extensions a Require may name.
+    /// What Supported says, and which extensions a Require may name, beside those that the settings below add.
     pub supported: Vec<String>,
     /// The event packages that we tell of: a SUBSCRIBE for another is answered with 489, and one for these is
     /// [`Event::Subscribed`](super::Event::Subscribed). With none, the default, a SUBSCRIBE is a request like any
@@ -30,6 +89,10 @@ pub struct Config {
     pub packages: Vec<String>,
     /// Subscriptions of others that may exist at once; beyond that a SUBSCRIBE is answered with 503; default 20,000.
     pub max_subscribers: usize,
+    /// Reliable provisional responses.
+    pub reliable: Reliability,
+    /// Session timers; `None` takes no part in them.
+    pub session_timer: Option<SessionTimer>,
     /// Transactions that may exist at once (a call leaves two behind for 32 s over UDP); beyond that new
     /// requests are answered with 503; default 400,000.
     pub max_transactions: usize,
@@ -65,10 +128,14 @@ impl Default for Config {
                 Method::Refer,
                 Method::Notify,
                 Method::Subscribe,
+                Method::Prack,
+                Method::Update,
             ],
             supported: vec!["replaces".to_owned(), "norefersub".to_owned()],
             packages: Vec::new(),
             max_subscribers: 20_000,
+            reliable: Reliability::default(),
+            session_timer: Some(SessionTimer::default()),
             max_transactions: 400_000,
             max_calls: 20_000,
             retry_after: Duration::from_secs(5),

@@ -14,14 +14,19 @@ use super::clients::ClientTransaction;
 use super::servers::ServerTransaction;
 use super::ways::Way;
 use super::{
-    Config, Event, FlowId, InviteId, NotifierId, Output, PublicationId, RegistrationId, Source,
-    SubscriptionId, Target, TransactionId, Transmit,
+    Config, Event, FlowId, InviteId, NotifierId, Output, PublicationId, RegistrationId,
+    Reliability, Source, SubscriptionId, Target, TransactionId, Transmit,
 };
 use crate::headers::HeaderName;
 use crate::ids::Ids;
 use crate::message::Response;
 use crate::timers::{TimerId, Timers, Timings};
 use crate::transaction::{Handle, Key, KeyHasher, KeyMaker, Slab};
+
+/// The option tag of reliable provisional responses (RFC 3262).
+pub(crate) const RELIABLE: &str = "100rel";
+/// The option tag of session timers (RFC 4028).
+pub(crate) const TIMER: &str = "timer";
 
 /// A table whose keys are random already.
 pub(crate) type Table<K, V> = HashMap<K, V, BuildHasherDefault<KeyHasher>>;
@@ -67,12 +72,21 @@ pub(crate) struct Core {
     pub(crate) user_agent: Bytes,
     pub(crate) allow: Bytes,
     pub(crate) supported: Option<Bytes>,
+    /// The extensions that a Require may name.
+    pub(super) extensions: Vec<String>,
 }
 
 impl Core {
     pub(crate) fn new(config: Config, mut ids: Ids) -> Self {
         let allow: Vec<&str> = config.allow.iter().map(|method| method.as_str()).collect();
         let keys = KeyMaker::new(&mut ids);
+        let mut extensions = config.supported.clone();
+        if config.reliable != Reliability::Off {
+            extensions.push(RELIABLE.to_owned());
+        }
+        if config.session_timer.is_some() {
+            extensions.push(TIMER.to_owned());
+        }
         Core {
             timings: config.timings(),
             unreachable_host: format!("{}.invalid", keys.stateless_tag("host", "", "")),
@@ -93,8 +107,8 @@ impl Core {
             flows: HashSet::new(),
             user_agent: Bytes::from(config.user_agent.clone()),
             allow: Bytes::from(allow.join(", ")),
-            supported: (!config.supported.is_empty())
-                .then(|| Bytes::from(config.supported.join(", "))),
+            supported: (!extensions.is_empty()).then(|| Bytes::from(extensions.join(", "))),
+            extensions,
             config,
         }
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{
     InviteId, NotifierId, PublicationId, PublicationState, ReferId, ReferOutcome, RegistrationId,
     ReinviteId, RequestId, ServerRequestId, Source, SubscriptionId, SubscriptionState,
-    SubscriptionStatus, Transmit,
+    SubscriptionStatus, Transmit, UpdateId,
 };
 use crate::headers::Header;
 use crate::message::{Request, Response};
@@ -65,6 +65,8 @@ pub enum Event {
         response: Arc<Response>,
         /// The To tag, which tells forked branches apart.
         tag: Option<String>,
+        /// Whether it brings an offer, reliably: `prack` must bring our answer.
+        needs_prack: bool,
     },
     /// The first 2xx to our INVITE. When `needs_ack`, it carries an offer and `ack` must bring the answer.
     Accepted {
@@ -74,6 +76,15 @@ pub enum Event {
         response: Arc<Response>,
         /// Whether the shell must call `ack`.
         needs_ack: bool,
+        /// The answer that this branch gave in a reliable provisional response; the 2xx need not repeat it.
+        early_answer: Option<Bytes>,
+    },
+    /// The peer refused our offer, and the INVITE went out again with [`Invite::fallback`](super::Invite::fallback).
+    OfferReplaced {
+        /// The call.
+        invite: InviteId,
+        /// Why the first was refused.
+        response: Arc<Response>,
     },
     /// Our INVITE failed. `Ended` follows.
     Rejected {
@@ -107,6 +118,34 @@ pub enum Event {
     },
     /// The peer withdrew its re-INVITE (CANCEL); 487 is out and the session stays as it was.
     ReinviteCancelled {
+        /// The call.
+        invite: InviteId,
+    },
+    /// A reliable provisional response of ours was acknowledged.
+    Pracked {
+        /// The call.
+        invite: InviteId,
+        /// The answer, when that response carried our offer; else empty.
+        body: Bytes,
+    },
+    /// The peer offers a change of the session in UPDATE or PRACK: answer with `accept_update` or `reject_update`, at once.
+    Update {
+        /// The call.
+        invite: InviteId,
+        /// The UPDATE or PRACK.
+        request: Arc<Request>,
+    },
+    /// Our UPDATE is finished.
+    UpdateAnswered {
+        /// The call.
+        invite: InviteId,
+        /// Which.
+        update: UpdateId,
+        /// The 2xx, or why not.
+        result: Result<Arc<Response>, Failure>,
+    },
+    /// The session timer wants a refresh and the peer takes no UPDATE: send a re-INVITE that changes nothing.
+    RefreshDue {
         /// The call.
         invite: InviteId,
     },
@@ -258,6 +297,10 @@ pub enum EndCause {
     LocalBye,
     /// Our 2xx was never acknowledged; a BYE is out (RFC 3261 section 13.3.1.4).
     AckTimeout,
+    /// A reliable provisional response of ours was never acknowledged; the INVITE is refused with 504 (RFC 3262).
+    PrackTimeout,
+    /// Nobody refreshed the session in time; a BYE is out (RFC 4028 section 10).
+    SessionExpired,
     /// The peer says that it has no such call: 481 or 408 to a request of ours.
     DialogGone(u16),
     /// The peer does not answer requests in the call.

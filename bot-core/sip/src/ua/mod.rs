@@ -37,12 +37,12 @@ pub use crate::subscription::{
 pub use address::{FailedTransport, FlowId, PeerHost, Protocol, Source, Target, Transmit};
 pub use command::{
     Body, Inside, Invite, InviteId, OutOfDialog, Registration, RegistrationId, ReinviteId,
-    RequestId, ServerRequestId, UaError,
+    RequestId, ServerRequestId, UaError, UpdateId,
 };
-pub use config::{Config, Counts};
+pub use config::{Config, Counts, Refreshing, Reliability, SessionTimer};
 pub use event::{EndCause, Event, Failure, Output, RegistrationState};
 
-pub(crate) use self::core::{Armed, Core, Owner, Table};
+pub(crate) use self::core::{Armed, Core, Owner, RELIABLE, TIMER, Table};
 pub(crate) use build::{
     clean, clean_body, clean_headers, contact_value, cseq_value, put_body, via_value,
 };
@@ -292,7 +292,9 @@ impl UserAgent {
     /// # Errors
     /// When the call is not being set up by us.
     pub fn cancel(&mut self, now: Instant, invite: InviteId) -> Result<(), UaError> {
-        self.command(invite, |session, core| session.cancel(core, now))
+        self.command(invite, |session, core| {
+            session.cancel(core, now, Vec::new())
+        })
     }
 
     /// Sends a provisional response, 101 to 199; with a body it is early media.
@@ -404,6 +406,68 @@ impl UserAgent {
     ) -> Result<(), UaError> {
         self.command(invite, |session, core| {
             session.reject_reinvite(core, now, status)
+        })
+    }
+
+    /// Sends PRACK with our answer to an offer in a reliable provisional response: after [`Event::Progress`] with
+    /// `needs_prack`. All other PRACKs go out by themselves.
+    ///
+    /// # Errors
+    /// When none waits for it.
+    pub fn prack(
+        &mut self,
+        now: Instant,
+        invite: InviteId,
+        body: Option<Body>,
+    ) -> Result<(), UaError> {
+        self.command(invite, |session, core| session.prack(core, now, body))
+    }
+
+    /// Offers a change of the session by UPDATE (RFC 3311), which also an early dialog can bear; without a body it
+    /// only refreshes. 491 and 500 with Retry-After are tried again by themselves. [`Event::UpdateAnswered`] follows.
+    ///
+    /// # Errors
+    /// When there is no dialog, the peer does not allow UPDATE, or an offer of either side is not answered yet.
+    pub fn update(
+        &mut self,
+        now: Instant,
+        invite: InviteId,
+        body: Option<Body>,
+    ) -> Result<UpdateId, UaError> {
+        let id = UpdateId(self.next_id());
+        self.command(invite, |session, core| {
+            session.update(core, now, Some(id), body)
+        })?;
+        Ok(id)
+    }
+
+    /// Answers 200 to the peer's UPDATE, or to its PRACK with an offer.
+    ///
+    /// # Errors
+    /// When none waits.
+    pub fn accept_update(
+        &mut self,
+        now: Instant,
+        invite: InviteId,
+        body: Option<Body>,
+    ) -> Result<(), UaError> {
+        self.command(invite, |session, core| {
+            session.accept_update(core, now, body)
+        })
+    }
+
+    /// Refuses the offer in the peer's UPDATE or PRACK, e.g. with 488; the session stays as it was.
+    ///
+    /// # Errors
+    /// When none waits, or the status is not 300 to 699.
+    pub fn reject_update(
+        &mut self,
+        now: Instant,
+        invite: InviteId,
+        status: u16,
+    ) -> Result<(), UaError> {
+        self.command(invite, |session, core| {
+            session.reject_update(core, now, status)
         })
     }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{
-    ClientUse, Event, FailedTransport, Failure, InviteId, Registered, RegistrationId,
-    ServerRequestId, ServerUse, Source, UserAgent,
+    ClientUse, Event, FailedTransport, Failure, InviteId, RELIABLE, Registered, RegistrationId,
+    Reliability, ServerRequestId, ServerUse, Source, UserAgent,
 };
 use crate::headers::HeaderName;
-use crate::invite::{Session, acknowledge_stray, replaced};
+use crate::invite::{Session, acknowledge_stray, replaced, too_brief};
 use crate::message::{Method, Request, Response, StatusCode};
 use crate::timers::TimerId;
 use crate::transaction::{Handle, Key};
@@ -187,7 +187,7 @@ impl UserAgent {
         if request.uri.kind() == Scheme::Other {
             return Some(request.response(StatusCode(416)));
         }
-        let supported = &self.core.config.supported;
+        let supported = &self.core.extensions;
         let unknown: Vec<&str> = headers
             .values(&HeaderName::Require)
             .filter(|tag| {
@@ -215,6 +215,25 @@ impl UserAgent {
         None
     }
 
+    /// What our own settings have a caller do.
+    fn missing_extension(&self, request: &Request) -> Option<Response> {
+        let headers = &request.headers;
+        let config = &self.core.config;
+        let is_reliable = headers.contains_token(&HeaderName::Supported, RELIABLE)
+            || headers.contains_token(&HeaderName::Require, RELIABLE);
+        if config.reliable == Reliability::Required && !is_reliable {
+            let mut response = request.response(StatusCode(421));
+            response
+                .headers
+                .push(HeaderName::Require, RELIABLE.as_bytes());
+            return Some(response);
+        }
+        let least = too_brief(config.session_timer.as_ref(), headers)?;
+        let mut response = request.response(StatusCode(422));
+        response.headers.push(HeaderName::MinSe, least.to_string());
+        Some(response)
+    }
+
     fn receive_invite(
         &mut self,
         now: Instant,
@@ -230,6 +249,9 @@ impl UserAgent {
             Ok(replaces) => replaces,
             Err(status) => return self.refuse(source, request, status),
         };
+        if let Some(response) = self.missing_extension(request) {
+            return self.core.respond_stateless(source, request, response);
+        }
         let id = InviteId(self.next_id());
         let usage = ServerUse::Invite(id);
         let handle = self
@@ -310,6 +332,8 @@ impl UserAgent {
             }
             ClientUse::Bye(id)
             | ClientUse::Info(id)
+            | ClientUse::Prack(id)
+            | ClientUse::Update(id)
             | ClientUse::Probe(id)
             | ClientUse::Inside(id, _) => {
                 self.with_session(id, |session, core| {
@@ -379,6 +403,8 @@ impl UserAgent {
             }
             ClientUse::Bye(id)
             | ClientUse::Info(id)
+            | ClientUse::Prack(id)
+            | ClientUse::Update(id)
             | ClientUse::Probe(id)
             | ClientUse::Inside(id, _) => {
                 self.with_session(id, |session, core| {

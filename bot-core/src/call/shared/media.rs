@@ -186,7 +186,7 @@ impl Shared {
             text,
         )));
         if let Some(signalling) = self.signalling() {
-            signalling.hang_up();
+            signalling.hang_up(Vec::new());
         }
     }
 
@@ -246,6 +246,13 @@ impl Shared {
             } => {
                 tracing::info!(call_id = self.info.call_id(), keying = keying.name(), %profile, "media is secured");
                 self.emit(CallEvent::MediaSecured { keying, profile });
+            }
+            MediaEvent::Unsecured => {
+                tracing::warn!(
+                    call_id = self.info.call_id(),
+                    "media is plain from now on: the far end offered so within the call; require SRTP to refuse that"
+                );
+                self.emit(CallEvent::MediaUnsecured);
             }
             MediaEvent::SecurityFailed { text } => self.on_media_failed(text),
             MediaEvent::FirstRtp { .. } => self.emit(CallEvent::MediaStarted),

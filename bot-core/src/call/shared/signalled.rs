@@ -1,7 +1,7 @@
 //! What signalling says to a call: offers and answers, its progress, its end.
 
+use bytes::Bytes;
 use callbot_media::dtmf;
-use callbot_media::sdp::Direction as MediaDirection;
 use callbot_media::session::Command;
 use tokio::time::Instant;
 
@@ -15,40 +15,75 @@ impl Shared {
     /// Takes what signalling says; what is returned is asked of it in turn.
     pub(crate) fn on_signal(&self, signal: Signal) -> Option<Act> {
         match signal {
-            Signal::Progress { status, body } => {
-                if let Some(body) = body
-                    && let Err(why) = self.take_answer(&body, true)
-                {
-                    tracing::info!(call_id = self.info.call_id(), %why, "early media cannot be used");
-                }
+            Signal::Progress {
+                status,
+                body,
+                is_offer,
+            } => {
+                let act = match body {
+                    Some(body) if is_offer => Some(match self.take_offer(&body) {
+                        Ok(body) => Act::AnswerEarly { body },
+                        Err(why) => self.give_up(&why),
+                    }),
+                    Some(body) => {
+                        if let Err(why) = self.take_answer(&body, true) {
+                            tracing::info!(call_id = self.info.call_id(), %why, "early media cannot be used");
+                        }
+                        None
+                    }
+                    None => None,
+                };
                 self.advance(Phase::Ringing(status));
                 self.emit(CallEvent::Progress { status });
+                act
+            }
+            Signal::ProgressAcknowledged { body } => {
+                if let Err(why) = self.take_answer(&body, true) {
+                    tracing::info!(call_id = self.info.call_id(), %why, "the PRACK's answer cannot be used");
+                }
                 None
             }
-            Signal::Answered { body, info } => {
+            Signal::OfferReplaced { why } => {
+                tracing::warn!(
+                    call_id = self.info.call_id(),
+                    why,
+                    "the far end takes no secured media: plain RTP is offered; require SRTP to give up instead"
+                );
+                if let Some(negotiation) = &mut self.lock().negotiation {
+                    negotiation.fall_back();
+                }
+                None
+            }
+            Signal::Answered {
+                body,
+                is_offer,
+                info,
+            } => {
                 {
                     let mut state = self.lock();
                     state.peer = Some(info);
                     state.answered_at = Some(Instant::now());
                 }
-                if let Err(why) = self.take_answer(&body, false) {
-                    tracing::warn!(call_id = self.info.call_id(), %why, "the answer cannot be used: hanging up");
-                    self.advance(Phase::Ended(HangupCause::new(
-                        Cause::IncompatibleDestination,
-                        Party::Local,
-                        format!("the answer cannot be used: {why}"),
-                    )));
-                    return Some(Act::Hangup);
-                }
+                let act = if is_offer {
+                    match self.take_offer(&body) {
+                        Ok(body) => Some(Act::AnswerLate { body }),
+                        Err(why) => return Some(self.give_up(&why)),
+                    }
+                } else {
+                    if let Err(why) = self.take_answer(&body, false) {
+                        return Some(self.give_up(&why));
+                    }
+                    None
+                };
                 self.retry_early_media();
                 self.advance(Phase::Established);
                 self.emit(CallEvent::Answered);
-                None
+                act
             }
             Signal::Acknowledged { body } => {
                 if let Err(why) = self.take_answer(&body, false) {
                     tracing::warn!(call_id = self.info.call_id(), %why, "the ACK's answer cannot be used");
-                    return Some(Act::Hangup);
+                    return Some(Act::hang_up());
                 }
                 self.retry_early_media();
                 // A call that took another's place was answered before.
@@ -59,7 +94,15 @@ impl Shared {
                 }
                 None
             }
-            Signal::Reoffer { body } => Some(self.on_reoffer(&body)),
+            Signal::Reoffer { body } => Some(match self.on_reoffer(&body) {
+                Ok(body) => Act::AcceptReoffer { body },
+                Err(status) => Act::RejectReoffer { status },
+            }),
+            Signal::Update { body } => Some(match self.on_reoffer(&body) {
+                Ok(body) => Act::AcceptUpdate { body },
+                Err(status) => Act::RejectUpdate { status },
+            }),
+            Signal::RefreshDue => self.refresh(),
             Signal::ReofferAcknowledged { body } => {
                 if let Err(why) = self.take_answer(&body, false) {
                     tracing::warn!(call_id = self.info.call_id(), %why, "the ACK's answer cannot be used");
@@ -97,35 +140,60 @@ impl Shared {
         }
     }
 
-    fn on_reoffer(&self, body: &[u8]) -> Act {
+    /// Answers an offer of the far end, or makes one where it asks for that; else the status to refuse with.
+    fn on_reoffer(&self, body: &[u8]) -> Result<Bytes, u16> {
         let mut state = self.lock();
         let State {
             negotiation, media, ..
         } = &mut *state;
         let (Some(negotiation), Some(media)) = (negotiation, media) else {
-            return Act::RejectReoffer { status: 488 };
+            return Err(488);
         };
         if body.is_empty() {
-            return Act::AcceptReoffer {
-                body: negotiation.offer(MediaDirection::SendRecv),
-            };
+            let direction = negotiation.direction();
+            return Ok(negotiation.offer(direction));
         }
-        match negotiation.answer(body) {
-            Ok((answer, negotiated)) => {
-                if media.apply(negotiated).is_err() {
-                    return Act::RejectReoffer { status: 500 };
-                }
-                let held = negotiation.held();
-                self.set_held(&mut state, held);
-                Act::AcceptReoffer { body: answer }
-            }
-            Err(error) => {
-                tracing::info!(call_id = self.info.call_id(), %error, "new offer refused");
-                Act::RejectReoffer {
-                    status: error.status(),
-                }
-            }
+        let (answer, negotiated) = negotiation.answer(body).map_err(|error| {
+            tracing::info!(call_id = self.info.call_id(), %error, "new offer refused");
+            error.status()
+        })?;
+        media.apply(negotiated).map_err(|_| 500_u16)?;
+        let held = negotiation.held();
+        self.set_held(&mut state, held);
+        Ok(answer)
+    }
+
+    /// Answers the offer of a far end that got none from us.
+    fn take_offer(&self, body: &[u8]) -> Result<Bytes, String> {
+        if body.is_empty() {
+            return Err("it bears no session description".to_owned());
         }
+        self.on_reoffer(body)
+            .map_err(|status| format!("its offer has nothing that we can take ({status})"))
+    }
+
+    /// The far end's description is of no use, so the call is none either.
+    fn give_up(&self, why: &str) -> Act {
+        tracing::warn!(call_id = self.info.call_id(), %why, "the answer cannot be used: hanging up");
+        self.advance(Phase::Ended(HangupCause::new(
+            Cause::IncompatibleDestination,
+            Party::Local,
+            format!("the answer cannot be used: {why}"),
+        )));
+        Act::hang_up()
+    }
+
+    /// An offer that changes nothing, unless one is on its way already.
+    fn refresh(&self) -> Option<Act> {
+        let mut state = self.lock();
+        if state.reoffer.is_some() {
+            return None;
+        }
+        let negotiation = state.negotiation.as_mut()?;
+        let direction = negotiation.direction();
+        Some(Act::Reoffer {
+            body: negotiation.offer(direction),
+        })
     }
 
     /// Takes an answer to our offer, if one waits.
@@ -195,6 +263,9 @@ impl Shared {
     fn end(&self, cause: HangupCause) {
         {
             let mut state = self.lock();
+            if std::mem::replace(&mut state.ended, true) {
+                return;
+            }
             state.ended_at = Some(Instant::now());
             state.reoffer = None;
         }

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use super::absent::Absent;
 use super::binding::Binding;
 use super::relay::{self, Relay, find, now};
 use super::server::{IceServer, Way};
@@ -27,8 +28,12 @@ pub(crate) struct IceOptions {
     pub(crate) servers: Arc<[IceServer]>,
     /// Peers are told of relayed addresses alone.
     pub(crate) relay_only: bool,
+    /// We only answer checks (RFC 8445 2.5).
+    pub(crate) lite: bool,
     /// How long a call waits for the servers.
     pub(crate) limit: Duration,
+    /// Those that did not answer lately.
+    pub(crate) absent: Arc<Absent>,
 }
 
 /// What the servers gave.
@@ -39,7 +44,30 @@ pub(crate) struct Gathered {
     /// The ends of the relayed ones.
     pub(crate) relays: Vec<Relay>,
     /// What went wrong: servers and causes.
-    failures: Vec<(IceServer, String)>,
+    failures: Vec<(IceServer, Fault)>,
+}
+
+/// Why a server gave nothing.
+#[derive(Clone, Debug)]
+enum Fault {
+    /// It said no, or cannot be reached.
+    Refused(String),
+    /// It said nothing in time.
+    Silent(String),
+    /// It said nothing lately, and so was not asked; for how much longer it will not be.
+    LeftAlone(Duration),
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Refused(why) | Self::Silent(why) => f.write_str(why),
+            Self::LeftAlone(left) => {
+                let seconds = left.as_secs() + 1;
+                write!(f, "it did not answer, and is asked again in {seconds} s")
+            }
+        }
+    }
 }
 
 /// What of an endpoint is needed to reach servers.
@@ -61,9 +89,11 @@ pub(crate) async fn gather(
 ) -> Gathered {
     let begin = Instant::now();
     let deadline = begin + options.limit;
-    let relays: Vec<_> = options
-        .servers
+    let mut gathered = Gathered::default();
+    let asked = gathered.choose(options);
+    let relays: Vec<_> = asked
         .iter()
+        .copied()
         .filter(|server| server.way != Way::Stun)
         .map(|server| {
             let (ready, relay) = oneshot::channel();
@@ -76,22 +106,24 @@ pub(crate) async fn gather(
         .collect();
     let relays = join_all(relays.into_iter().map(|(server, relay)| async move {
         let told = match tokio::time::timeout_at(deadline, relay).await {
-            Ok(Ok(told)) => told,
-            Ok(Err(_)) => Err("asking it failed".to_owned()),
+            Ok(Ok(told)) => told.map_err(Fault::Refused),
+            Ok(Err(_)) => Err(Fault::Refused("asking it failed".to_owned())),
             Err(_) => Err(late(options.limit)),
         };
         (server, told)
     }));
     let reflexive = ask_all(
         options,
+        &asked,
         socket,
         SocketAddr::new(bind, base.port()),
         deadline,
     );
     let (relays, reflexive) = tokio::join!(relays, reflexive);
 
-    let mut gathered = Gathered::default();
+    let mut heard: Vec<(&IceServer, bool)> = Vec::new();
     for (server, told) in reflexive {
+        heard.push((server, !matches!(told, Err(Fault::Silent(_)))));
         match told {
             Ok((address, from)) => {
                 // Without a NAT on the way it is the host's own.
@@ -101,11 +133,12 @@ pub(crate) async fn gather(
                 }
             }
             // Of a TURN server the allocation says it.
-            Err(why) if server.way == Way::Stun => gathered.fail(server, &why),
+            Err(why) if server.way == Way::Stun => gathered.fail(server, why),
             Err(_) => {}
         }
     }
     for (server, told) in relays {
+        heard.push((server, !matches!(told, Err(Fault::Silent(_)))));
         match told {
             Ok(relay) => {
                 // Who wants only relays known does not name the machine's address beside them.
@@ -118,8 +151,13 @@ pub(crate) async fn gather(
                 gathered.candidates.push(candidate);
                 gathered.relays.push(relay);
             }
-            Err(why) => gathered.fail(server, &why),
+            Err(why) => gathered.fail(server, why),
         }
+    }
+    for (server, _) in &heard {
+        // A TURN server is asked in two ways.
+        let answered = heard.iter().any(|(other, heard)| other == server && *heard);
+        options.absent.note(server, answered);
     }
     tracing::debug!(
         ms = begin.elapsed().as_millis() as u64,
@@ -130,9 +168,14 @@ pub(crate) async fn gather(
     // Where none is left, the call's own error says all of this.
     if !(options.relay_only && gathered.relays.is_empty()) {
         for (server, why) in &gathered.failures {
+            if matches!(why, Fault::LeftAlone(_)) {
+                // The call that waited for it said so.
+                tracing::debug!(%server, cause = %why, "this server was not asked");
+                continue;
+            }
             tracing::warn!(
                 %server,
-                cause = why,
+                cause = %why,
                 "no candidate from this server: the call goes on with the others"
             );
         }
@@ -150,14 +193,30 @@ impl Gathered {
         each.join("; ")
     }
 
+    /// The servers to ask: those that answered when they were asked last, unless only others could give what is needed.
+    fn choose<'a>(&mut self, options: &'a IceOptions) -> Vec<&'a IceServer> {
+        let mut asked = Vec::new();
+        for server in options.servers.iter() {
+            match options.absent.left_alone(server) {
+                None => asked.push(server),
+                Some(left) => self.fail(server, Fault::LeftAlone(left)),
+            }
+        }
+        if options.relay_only && !asked.iter().any(|server| server.is_relay()) {
+            self.failures.clear();
+            asked = options.servers.iter().collect();
+        }
+        asked
+    }
+
     fn has(&self, address: SocketAddr) -> bool {
         self.candidates
             .iter()
             .any(|candidate| candidate.address() == Some(address))
     }
 
-    fn fail(&mut self, server: &IceServer, why: &str) {
-        self.failures.push((server.clone(), why.to_owned()));
+    fn fail(&mut self, server: &IceServer, why: Fault) {
+        self.failures.push((server.clone(), why));
     }
 }
 
@@ -169,16 +228,17 @@ fn nowhere(base: SocketAddr) -> SocketAddr {
     }
 }
 
-fn late(limit: Duration) -> String {
-    format!("no answer within {} ms", limit.as_millis())
+fn late(limit: Duration) -> Fault {
+    Fault::Silent(format!("no answer within {} ms", limit.as_millis()))
 }
 
 /// What a server sees of the leg's socket, and the address of ours that it was asked from.
-type Seen = Result<(SocketAddr, SocketAddr), String>;
+type Seen = Result<(SocketAddr, SocketAddr), Fault>;
 
 /// Asks every server over UDP what it sees of the leg's socket, which is bound to `bound`.
 async fn ask_all<'a>(
-    options: &'a IceOptions,
+    options: &IceOptions,
+    asked: &[&'a IceServer],
     socket: &mut MediaSocket,
     bound: SocketAddr,
     deadline: Instant,
@@ -186,18 +246,20 @@ async fn ask_all<'a>(
     if options.relay_only {
         return Vec::new();
     }
-    let asked = options
-        .servers
+    let asked = asked
         .iter()
+        .copied()
         .filter(|server| matches!(server.way, Way::Stun | Way::Udp));
     let found = join_all(asked.map(|server| async move {
         let found = match tokio::time::timeout_at(deadline, find(server, bound.is_ipv6())).await {
-            Ok(Ok(address)) if address.is_ipv6() != bound.is_ipv6() => Err(format!(
-                "it has no address of the call's kind, only {}",
-                address.ip()
-            )),
-            Ok(found) => found,
-            Err(_) => Err("its name was not found in time".to_owned()),
+            Ok(Ok(address)) if address.is_ipv6() != bound.is_ipv6() => {
+                Err(Fault::Refused(format!(
+                    "it has no address of the call's kind, only {}",
+                    address.ip()
+                )))
+            }
+            Ok(found) => found.map_err(Fault::Refused),
+            Err(_) => Err(Fault::Silent("its name was not found in time".to_owned())),
         };
         (server, found)
     }))
@@ -219,7 +281,7 @@ async fn ask_all<'a>(
                     .and_then(Binding::outcome)
                     .map_or_else(
                         || Err(late(options.limit)),
-                        |told| told.map_err(str::to_owned),
+                        |told| told.map_err(|why| Fault::Refused(why.to_owned())),
                     )
                     .map(|seen| (seen, source(bound, address)))
             });
@@ -306,16 +368,25 @@ mod tests {
         }
     }
 
-    async fn gathered(servers: &[String], relay_only: bool, limit: Duration) -> (Gathered, u16) {
-        let options = IceOptions {
+    fn options(servers: &[String], relay_only: bool, limit: Duration) -> IceOptions {
+        IceOptions {
             servers: servers.iter().map(|uri| uri.parse().unwrap()).collect(),
             relay_only,
+            lite: false,
             limit,
-        };
+            absent: Arc::default(),
+        }
+    }
+
+    async fn gathered(servers: &[String], relay_only: bool, limit: Duration) -> (Gathered, u16) {
+        asked(&options(servers, relay_only, limit)).await
+    }
+
+    async fn asked(options: &IceOptions) -> (Gathered, u16) {
         let bind = IpAddr::from([127, 0, 0, 1]);
         let (mut socket, port) = RtpPorts::new(42_000..=42_400, None).take(bind).unwrap();
         let base = SocketAddr::new(bind, port);
-        let gathered = gather(&options, &means(), &mut socket, base, bind).await;
+        let gathered = gather(options, &means(), &mut socket, base, bind).await;
         (gathered, port)
     }
 
@@ -346,6 +417,33 @@ mod tests {
         let complaint = gathered.complaint();
         assert!(complaint.contains("no answer within 700 ms"), "{complaint}");
         assert!(complaint.contains("nowhere.invalid"), "{complaint}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_did_not_answer_costs_one_call_its_time_and_the_next_nothing() {
+        let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let silent = silent.local_addr().unwrap();
+        let answers = stun_server(0).await;
+        let servers = [format!("stun:{silent}"), format!("stun:{answers}")];
+        let limit = Duration::from_millis(400);
+        let options = options(&servers, false, limit);
+        let begin = Instant::now();
+        asked(&options).await;
+        assert!(begin.elapsed() >= limit);
+        let begin = Instant::now();
+        let (gathered, _) = asked(&options).await;
+        assert!(begin.elapsed() < limit / 2, "{:?}", begin.elapsed());
+        assert_eq!(gathered.candidates.len(), 1, "the other one is asked");
+        let complaint = gathered.complaint();
+        assert!(complaint.contains("is asked again in 30 s"), "{complaint}");
+        // Where only the silent one could help, it is asked all the same.
+        let relay = [format!("turn:u:secret@{silent}")];
+        let options = super::tests::options(&relay, true, limit);
+        for _ in 0..2 {
+            let begin = Instant::now();
+            asked(&options).await;
+            assert!(begin.elapsed() >= limit);
+        }
     }
 
     #[tokio::test]

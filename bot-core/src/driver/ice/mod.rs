@@ -5,14 +5,16 @@
 //!
 //! Responsibility: `server` reads URIs, `binding` asks by STUN and `allocation` keeps an address on a TURN server (both are
 //! told the time and touch no socket); `relay` is the task that owns a connection to a TURN server, `pipe` the bounded
-//! queues between it and the media threads, and `gather` does all of it within a time limit.
+//! queues between it and the media threads, `absent` remembers who did not answer, and `gather` does all of it within a time
+//! limit.
 //!
 //! Invariants:
 //! - a server that is wrong, slow or gone costs a call at most the time limit, and never the call: one line in the log
-//!   says why;
+//!   says why. One that did not answer costs the calls of the next half minute nothing;
 //! - nothing on a media thread waits for a TURN server, and a full queue loses packets as a network does;
 //! - an allocation is freed when its session is gone, whichever way that came about.
 
+mod absent;
 mod allocation;
 mod binding;
 mod frames;

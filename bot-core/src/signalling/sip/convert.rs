@@ -131,6 +131,12 @@ fn reason_of(headers: &Headers) -> Option<String> {
     Some(value.to_owned())
 }
 
+/// Why the caller gave up: by CANCEL or BYE, perhaps with a Reason, or its Expires.
+pub(crate) fn cancelled(request: &Request) -> HangupCause {
+    let reason = reason_of(&request.headers);
+    end_cause(&EndCause::Cancelled).with_reason(reason)
+}
+
 /// Why a call ended that was not refused by the far end.
 pub(crate) fn end_cause(cause: &EndCause) -> HangupCause {
     match cause {
@@ -151,6 +157,16 @@ pub(crate) fn end_cause(cause: &EndCause) -> HangupCause {
             Cause::AckTimeout,
             Party::Network,
             "our answer was never acknowledged: no ACK came",
+        ),
+        EndCause::PrackTimeout => HangupCause::new(
+            Cause::AckTimeout,
+            Party::Network,
+            "our provisional response was never acknowledged: no PRACK came",
+        ),
+        EndCause::SessionExpired => HangupCause::new(
+            Cause::PeerVanished,
+            Party::Network,
+            "the session timer expired: the call was not refreshed in time",
         ),
         EndCause::DialogGone(status) => HangupCause::new(
             Cause::PeerVanished,

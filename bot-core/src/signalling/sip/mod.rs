@@ -154,8 +154,8 @@ impl SipHandle {
     }
 
     /// Hangs up, even when the queue is full: a call must not be left behind.
-    pub(crate) fn hang_up(&self) {
-        let hangup = ToSip::Act(self.invite, Act::Hangup);
+    pub(crate) fn hang_up(&self, headers: Vec<(String, String)>) {
+        let hangup = ToSip::Act(self.invite, Act::Hangup { headers });
         if let Err(mpsc::error::TrySendError::Full(hangup)) = self.commands.try_send(hangup) {
             let commands = self.commands.clone();
             if let Ok(runtime) = tokio::runtime::Handle::try_current() {

@@ -95,19 +95,21 @@ pub(super) async fn prepare(
     let Located {
         target, uri, media, ..
     } = located;
-    let (call, offer, negotiation) = match request.continues {
+    let (call, offer, plain, negotiation) = match request.continues {
         Some(call) => {
             let mut negotiation = call.negotiate_anew()?;
             let offer = negotiation.offer(MediaDirection::SendRecv);
-            (call, offer, Some(negotiation))
+            let plain = negotiation.plain_offer();
+            (call, offer, plain, Some(negotiation))
         }
         None => {
             let call = Shared::new(info, endpoint.clone(), None);
             let open = call.open_media(media.bind, media.advertised)?;
             let mut open = call.gather(open, None).await?;
             let offer = open.negotiation.offer(MediaDirection::SendRecv);
+            let plain = open.negotiation.plain_offer();
             call.start_media(open)?;
-            (call, offer, None)
+            (call, offer, plain, None)
         }
     };
     let mut invite = Invite::new(target, uri, from_header);
@@ -116,6 +118,7 @@ pub(super) async fn prepare(
     invite.headers = convert::headers(request.headers);
     invite.max_forwards = request.max_forwards.unwrap_or(invite.max_forwards);
     invite.body = Some(convert::sdp(offer));
+    invite.fallback = plain.map(convert::sdp);
     invite.credentials = request
         .credentials
         .map(|(user, password)| callbot_sip::auth::Credentials::new(user, password));

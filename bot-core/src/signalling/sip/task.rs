@@ -5,7 +5,7 @@ mod events;
 mod subscriptions;
 mod transfers;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,7 @@ use super::transport::Transport;
 use super::{Arrival, Inbound, Locator, ToSip};
 use crate::account::RegistrationStatus;
 use crate::call::{HangupCause, Shared};
+use crate::driver::connection::Hold;
 use crate::endpoint::EndpointShared;
 use crate::error::Result;
 use crate::service::Reply;
@@ -34,6 +35,9 @@ const BATCH: usize = 64;
 /// How long an endpoint waits for answers to its last requests.
 const GOODBYE: Duration = Duration::from_secs(4);
 
+/// How long a far end may take to answer our BYE before the call is over for us without.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(2);
+
 /// Everything the task owns.
 struct SipTask {
     ua: UserAgent,
@@ -41,6 +45,8 @@ struct SipTask {
     locator: Locator,
     endpoint: Arc<EndpointShared>,
     calls: HashMap<InviteId, Call>,
+    /// Calls that we ended, and until when their end may take; the earliest first.
+    farewells: VecDeque<(tokio::time::Instant, InviteId)>,
     registrations: HashMap<RegistrationId, watch::Sender<RegistrationStatus>>,
     requests: HashMap<RequestId, oneshot::Sender<Result<Reply>>>,
     transfers: transfers::Transfers,
@@ -60,6 +66,8 @@ struct Call {
     failure: Option<HangupCause>,
     /// We asked for its end, so a crossing failure is ours.
     hung_up: bool,
+    /// Keeps the connection that the call came or goes by.
+    _hold: Option<Hold>,
 }
 
 /// What can be set about the user agent.
@@ -103,6 +111,7 @@ impl SipTask {
             locator: parts.locator,
             endpoint: parts.endpoint,
             calls: HashMap::new(),
+            farewells: VecDeque::new(),
             registrations: HashMap::new(),
             requests: HashMap::new(),
             transfers: transfers::Transfers::default(),
@@ -135,6 +144,7 @@ impl SipTask {
                 () = sleep_until(deadline) => {
                     let now = self.now();
                     self.ua.handle_timeout(now);
+                    self.end_farewells();
                 }
             }
         }
@@ -255,9 +265,26 @@ impl SipTask {
     fn drain(&mut self) -> Option<tokio::time::Instant> {
         let deadline = self.drain_events();
         let goodbye = self.closing.as_ref().map(|(_, until)| *until);
-        match (deadline.map(tokio::time::Instant::from_std), goodbye) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
+        while let Some((_, id)) = self.farewells.front()
+            && !self.calls.contains_key(id)
+        {
+            self.farewells.pop_front();
+        }
+        let farewell = self.farewells.front().map(|(until, _)| *until);
+        let deadline = deadline.map(tokio::time::Instant::from_std);
+        deadline.into_iter().chain(goodbye).chain(farewell).min()
+    }
+
+    /// Calls that we ended are over, though the far end has not said so; the BYE goes on being repeated.
+    fn end_farewells(&mut self) {
+        let now = tokio::time::Instant::now();
+        while let Some((_, id)) = self.farewells.front().filter(|(until, _)| *until <= now) {
+            let id = *id;
+            self.farewells.pop_front();
+            if let Some(call) = self.calls.get(&id) {
+                let cause = convert::end_cause(&EndCause::LocalBye);
+                call.shared.on_signal(Signal::Ended(cause));
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use callbot_sip::ua::{FailedTransport, FlowId, PeerHost, Protocol, Source, Trans
 use tokio::sync::mpsc;
 
 use super::{Locator, ToSip};
-use crate::driver::connection::{Connection, Links};
+use crate::driver::connection::{Connection, Hold, Links};
 use crate::driver::resolve::resolve;
 use crate::driver::stream;
 
@@ -105,6 +105,11 @@ impl Transport {
             self.by_peer.remove(&open.peer);
         }
         true
+    }
+
+    /// Keeps a connection open for a call.
+    pub(crate) fn hold(&self, flow: FlowId) -> Option<Hold> {
+        Some(self.connections.get(&flow)?.connection.hold())
     }
 
     /// Where messages of a connection come from.

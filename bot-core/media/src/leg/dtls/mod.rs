@@ -24,3 +24,4 @@ pub use error::{DtlsError, Received};
 pub use fingerprint::{Fingerprint, FingerprintError, FingerprintHash};
 pub use handshake::{DtlsHandshake, DtlsRole, Engine, HANDSHAKE_TIMEOUT};
 pub use keys::SrtpKeys;
+pub(crate) use record::{begins_handshake, is_dtls};

@@ -4,6 +4,8 @@
 //! might be of use later without a bound), so what is no record never reaches them, and the rest is counted. A plain alert is
 //! read here, since neither engine says which it was.
 
+use super::DtlsRole;
+
 /// Content types (RFC 6347, section 4.3.1, and RFC 9147, section 4).
 const CHANGE_CIPHER_SPEC: u8 = 20;
 const ALERT: u8 = 21;
@@ -128,6 +130,25 @@ fn hello_offers_dtls13(bytes: &[u8]) -> Option<bool> {
     Some(false)
 }
 
+/// Whether a datagram may be the first that a peer sends of a handshake in which we have this role: a client begins with a
+/// ClientHello, and a server answers with a ServerHello or asks for the hello once more. Nothing else makes a stranger one
+/// who might be the peer.
+pub(crate) fn begins_handshake(bytes: &[u8], role: DtlsRole) -> bool {
+    const FIRST: [[u8; 2]; 2] = [[1, 1], [2, 3]];
+    let wanted = FIRST[usize::from(role == DtlsRole::Client)];
+    inspect(bytes).is_some_and(|datagram| datagram.alert.is_none())
+        && bytes.first() == Some(&HANDSHAKE)
+        && bytes.get(3..5) == Some(&[0, 0])
+        && bytes
+            .get(RECORD_HEADER)
+            .is_some_and(|kind| wanted.contains(kind))
+}
+
+/// Whether a datagram is made of well-formed records, so that it may be the peer's.
+pub(crate) fn is_dtls(bytes: &[u8]) -> bool {
+    inspect(bytes).is_some()
+}
+
 /// What stands behind a length of so many bytes, and the rest.
 fn vector(bytes: &[u8], width: usize) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_at_checked(width)?;
@@ -142,7 +163,8 @@ fn u24(bytes: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Datagram, inspect};
+    use super::{Datagram, begins_handshake, inspect, plain_alert};
+    use crate::leg::dtls::DtlsRole;
 
     fn record(kind: u8, epoch: u8, body: &[u8]) -> Vec<u8> {
         let mut record = vec![kind, 0xfe, 0xfd, 0, epoch, 0, 0, 0, 0, 0, 7];
@@ -201,6 +223,27 @@ mod tests {
                 alert: None
             })
         );
+    }
+
+    #[test]
+    fn only_a_hello_begins_a_handshake() {
+        let hello = record(22, 0, &message(4, 0, &[1, 2, 3, 4]));
+        let mut answer = hello.clone();
+        answer[13] = 2;
+        assert!(begins_handshake(&hello, DtlsRole::Server));
+        assert!(begins_handshake(&answer, DtlsRole::Client));
+        for none in [
+            &hello[..],
+            &plain_alert(40),
+            &[22],
+            &[],
+            &record(22, 1, &[9; 40]),
+        ] {
+            assert!(!begins_handshake(none, DtlsRole::Client), "{none:?}");
+        }
+        assert!(!begins_handshake(&answer, DtlsRole::Server));
+        let followed = [&hello[..], &plain_alert(40)].concat();
+        assert!(!begins_handshake(&followed, DtlsRole::Server));
     }
 
     #[test]

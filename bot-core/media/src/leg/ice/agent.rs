@@ -18,6 +18,9 @@ pub const LOST_AFTER: Duration = Duration::from_secs(10);
 /// whatever it is told.
 const SILENT_FOR: Duration = Duration::from_secs(9);
 
+/// How long the peer's newest answer to a check of ours lets us send to it (RFC 7675, section 5.1).
+pub const CONSENT_LASTS: Duration = Duration::from_secs(30);
+
 /// Retransmissions of checks: at first after 250 ms, then ever more slowly up to 2 s, which is also how often a path in use
 /// is checked. Six unanswered ones end a path that the peer does not check either.
 const FIRST_RETRANSMISSION: Duration = Duration::from_millis(250);
@@ -32,6 +35,9 @@ const SOURCES_MAX: usize = 64;
 
 /// The longest STUN packet that is read.
 const PACKET_MAX: usize = 1500;
+
+/// How the answer to a check begins: the type of a Binding success response (RFC 8489, section 5).
+const SUCCESS_RESPONSE: [u8; 2] = [0x01, 0x01];
 
 /// How an agent is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,8 +96,12 @@ pub struct IceAgent {
     inner: is::IceAgent,
     selected: Option<(SocketAddr, SocketAddr)>,
     state: IceState,
+    /// We only answer checks.
+    lite: bool,
     /// When the peer was last heard on the path.
     heard: Instant,
+    /// When it last answered a check of ours on it.
+    consented: Instant,
     silent: bool,
     sources: Vec<SocketAddr>,
     refused: u64,
@@ -121,7 +131,9 @@ impl IceAgent {
             inner,
             selected: None,
             state: IceState::New,
+            lite,
             heard: now,
+            consented: now,
             silent: false,
             sources: Vec::new(),
             refused: 0,
@@ -216,6 +228,9 @@ impl IceAgent {
         if accepted {
             if self.selected.is_some_and(|(_, remote)| remote == source) {
                 self.hear(now);
+                if packet.starts_with(&SUCCESS_RESPONSE) {
+                    self.consented = now;
+                }
             }
             self.drain_events(now);
         } else {
@@ -261,19 +276,31 @@ impl IceAgent {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.inner.handle_timeout(now);
         self.drain_events(now);
-        if self.state == IceState::Connected && now >= self.heard + SILENT_FOR {
+        if self.is_watching() && now >= self.heard + SILENT_FOR {
             self.silent = true;
         }
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) must be called at the latest. Ask anew after each call.
     pub fn timeout(&mut self) -> Option<Instant> {
-        let watching = self.state == IceState::Connected && !self.silent;
-        let silence = watching.then(|| self.heard + SILENT_FOR);
+        let silence = self.is_watching().then(|| self.heard + SILENT_FOR);
         [self.inner.poll_timeout(), silence]
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// Whether silence on the path is still to be noticed.
+    fn is_watching(&self) -> bool {
+        self.state == IceState::Connected && !self.silent
+    }
+
+    /// Until when the peer consents to what we send on the path, unless it answers again (RFC 7675); `None` without a path,
+    /// and for an agent that is lite, which has no checks that could be answered: peers need not check a path that stands
+    /// (RFC 8445, section 11), so their silence alone must not end it.
+    #[must_use]
+    pub fn consent_until(&self) -> Option<Instant> {
+        (self.selected.is_some() && !self.lite).then(|| self.consented + CONSENT_LASTS)
     }
 
     /// The next packet to be sent.
@@ -330,6 +357,7 @@ impl IceAgent {
                     ..
                 } => {
                     self.selected = Some((source, destination));
+                    self.consented = now;
                     self.hear(now);
                 }
                 _ => {}
@@ -369,8 +397,12 @@ const fn state_of(state: IceConnectionState) -> IceState {
     }
 }
 
-/// Who yields when both sides want to choose. The credentials are random already, so this is too.
+/// Who yields when both sides want to choose, or neither does. The credentials are random already, so this is too. A lite agent
+/// must not choose, so it never yields (RFC 8445, section 6.1.1).
 fn tie_breaker(config: &IceConfig) -> u64 {
+    if config.lite {
+        return u64::MAX;
+    }
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
     for byte in config.ufrag.bytes().chain(config.pwd.bytes()) {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);

@@ -7,14 +7,14 @@
 //!
 //! Invariants:
 //! - STUN without the right credentials changes nothing; packets from elsewhere cannot move the path;
-//! - a peer that answers no more is noticed within [`LOST_AFTER`];
+//! - a peer that answers no more is noticed within [`LOST_AFTER`], and its consent ends [`CONSENT_LASTS`] after its last answer;
 //! - candidates, and addresses that requests come from, are bounded in number, whatever the peer sends.
 
 mod agent;
 mod candidate;
 mod credentials;
 
-pub use agent::{IceAgent, IceConfig, IceRemote, IceState, IceTransmit, LOST_AFTER};
+pub use agent::{CONSENT_LASTS, IceAgent, IceConfig, IceRemote, IceState, IceTransmit, LOST_AFTER};
 pub use candidate::{
     CANDIDATES_MAX, CandidateHost, CandidateKind, CandidateTransport, IceCandidate,
     IceCandidateError,

@@ -22,6 +22,8 @@ struct Source {
     used: u64,
     rtp: Option<ReplayWindow>,
     rtcp: Option<ReplayWindow>,
+    /// The highest RTP index under the key before this one.
+    before: Option<u64>,
 }
 
 /// Opens RTP and RTCP under one master key, for all the peer's sources.
@@ -48,6 +50,20 @@ impl SrtpReceiver {
         })
     }
 
+    /// Goes on where the receiver of the key before stood: a new key resets no rollover counter (RFC 3711, section 3.3.1). Peers
+    /// that start theirs over all the same are understood as well.
+    pub fn continue_after(&mut self, before: &Self) {
+        for (place, known) in self.sources.iter_mut().zip(&before.sources) {
+            *place = known.map(|source| Source {
+                rtp: None,
+                rtcp: None,
+                before: source.rtp.map(|window| window.highest()).or(source.before),
+                ..source
+            });
+        }
+        self.packets = before.packets;
+    }
+
     /// The profile that packets are opened with.
     #[must_use]
     pub const fn profile(&self) -> Profile {
@@ -60,8 +76,8 @@ impl SrtpReceiver {
     /// [`SrtpError::Malformed`], [`SrtpError::Unauthentic`] or [`SrtpError::Replayed`]: drop the packet and count it.
     pub fn unprotect_rtp(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError> {
         let header = RtpHeader::read(packet)?;
-        let known = self.source(header.ssrc).and_then(|source| source.rtp);
-        let (length, index) = match known {
+        let source = self.source(header.ssrc).copied();
+        let (length, index) = match source.and_then(|source| source.rtp) {
             Some(window) => {
                 let index = estimate_index(window.highest(), header.sequence);
                 if !window.is_new(index) {
@@ -73,7 +89,10 @@ impl SrtpReceiver {
                     index,
                 )
             }
-            None => self.unprotect_first(packet, header)?,
+            None => {
+                let before = source.and_then(|source| source.before);
+                self.unprotect_first(packet, header, before)?
+            }
         };
         let source = self.touch(header.ssrc);
         match &mut source.rtp {
@@ -83,41 +102,41 @@ impl SrtpReceiver {
         Ok(length)
     }
 
-    /// The first packet of a source: in the first cycle of sequence numbers, or in the second, if the numbers wrapped in
-    /// packets that did not come (or came before we had the key). Else such a call would stay silent for good.
+    /// The first packet of a source under this key: it goes on after the key before, or is in the first cycle of sequence
+    /// numbers, or in the second, if the numbers wrapped in packets that did not come (or came before we had the key). Else
+    /// such a call would stay silent for good.
     fn unprotect_first(
         &self,
         packet: &mut [u8],
         header: RtpHeader,
+        before: Option<u64>,
     ) -> Result<(usize, u64), SrtpError> {
-        let index = u64::from(header.sequence);
+        let first = u64::from(header.sequence);
+        let going_on = before.map(|highest| estimate_index(highest, header.sequence));
+        let wrapped = (header.sequence < FIRST_AFTER_WRAP).then_some(first + 0x1_0000);
         let mut copy = [0; FIRST_MAX];
-        let copy = copy
-            .get_mut(..packet.len())
-            .filter(|_| header.sequence < FIRST_AFTER_WRAP);
-        let Some(copy) = copy else {
-            return Ok((
-                self.rtp
-                    .unprotect_rtp(packet, header.length, header.ssrc, index)?,
-                index,
-            ));
-        };
-        copy.copy_from_slice(packet);
-        match self
-            .rtp
-            .unprotect_rtp(packet, header.length, header.ssrc, index)
-        {
-            Err(SrtpError::Unauthentic) => {
-                packet.copy_from_slice(copy);
-                let index = index + 0x1_0000;
-                Ok((
-                    self.rtp
-                        .unprotect_rtp(packet, header.length, header.ssrc, index)?,
-                    index,
-                ))
+        let copy = copy.get_mut(..packet.len());
+        let mut spoilt = false;
+        let copy = copy.map(|copy| {
+            copy.copy_from_slice(packet);
+            &*copy
+        });
+        for index in [going_on, Some(first), wrapped].into_iter().flatten() {
+            if spoilt {
+                match copy {
+                    Some(copy) => packet.copy_from_slice(copy),
+                    None => break,
+                }
             }
-            result => Ok((result?, index)),
+            match self
+                .rtp
+                .unprotect_rtp(packet, header.length, header.ssrc, index)
+            {
+                Err(SrtpError::Unauthentic) => spoilt = true,
+                result => return Ok((result?, index)),
+            }
         }
+        Err(SrtpError::Unauthentic)
     }
 
     /// Verifies an RTCP packet and decrypts it in place; gives the length of the plain packet. What is refused may be spoiled.
@@ -178,6 +197,7 @@ impl SrtpReceiver {
             used,
             rtp: None,
             rtcp: None,
+            before: None,
         });
         source.used = used;
         source

@@ -18,6 +18,8 @@ struct Source {
     ssrc: u32,
     /// The RTP indices sent: using one again would repeat its keystream.
     sent: Option<ReplayWindow>,
+    /// The highest RTP index under the key before this one.
+    before: Option<u64>,
     /// The next RTCP index.
     next_rtcp: u64,
 }
@@ -44,6 +46,26 @@ impl SrtpSender {
         })
     }
 
+    /// Goes on where the sender of the key before stood, for a new key resets no rollover counter (RFC 3711, section 3.3.1). It
+    /// may be a sender that was in use earlier, whose key comes back.
+    ///
+    /// # Errors
+    /// [`SrtpError::Exhausted`] if there are too many sources.
+    pub fn continue_after(&mut self, before: &Self) -> Result<(), SrtpError> {
+        for known in &before.sources {
+            let Some(highest) = known.sent.map(|sent| sent.highest()).or(known.before) else {
+                continue;
+            };
+            let source = source(&mut self.sources, known.ssrc)?;
+            match &mut source.sent {
+                // It was not sent under this key, but never will be.
+                Some(sent) => sent.note(highest),
+                None => source.before = Some(highest),
+            }
+        }
+        Ok(())
+    }
+
     /// The profile that packets are protected with.
     #[must_use]
     pub const fn profile(&self) -> Profile {
@@ -60,7 +82,9 @@ impl SrtpSender {
         let header = RtpHeader::read(packet)?;
         let source = source(&mut self.sources, header.ssrc)?;
         let index = match source.sent.map(|sent| sent.highest()) {
-            None => header.sequence.into(),
+            None => source.before.map_or(header.sequence.into(), |highest| {
+                estimate_index(highest, header.sequence)
+            }),
             Some(highest) => {
                 let index = estimate_index(highest, header.sequence);
                 // At the end of the last cycle the estimate stays in it: a number that seems to jump back half of it is a
@@ -112,6 +136,7 @@ fn source(sources: &mut Vec<Source>, ssrc: u32) -> Result<&mut Source, SrtpError
             sources.push(Source {
                 ssrc,
                 sent: None,
+                before: None,
                 next_rtcp: 0,
             });
             sources.len() - 1

@@ -10,6 +10,15 @@ pub struct TransportFigures {
     pub keying: Option<Keying>,
     /// Cipher and tag, once there are keys.
     pub profile: Option<Profile>,
+    /// What was refused, by kind.
+    pub refusals: Refusals,
+    /// Packets of ours that could not be protected.
+    pub unsent: u64,
+}
+
+/// Packets that were refused below the media, each counted once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Refusals {
     /// Packets of media that came before the keys.
     pub early: u64,
     /// Packets whose tag does not fit: forged, damaged, or under another key.
@@ -21,14 +30,12 @@ pub struct TransportFigures {
     /// Datagrams that are neither STUN nor DTLS nor media.
     pub unreadable: u64,
     /// STUN packets that were not authentic, or not expected.
-    pub refused_stun: u64,
+    pub stun: u64,
     /// DTLS packets from elsewhere, or not expected.
-    pub refused_dtls: u64,
-    /// Packets of ours that could not be protected.
-    pub unsent: u64,
+    pub dtls: u64,
 }
 
-impl TransportFigures {
+impl Refusals {
     /// What the refused packets may mean for a peer that is not heard, for people.
     pub(crate) fn explain(&self) -> Option<String> {
         if self.unauthentic > 0 {
@@ -43,13 +50,13 @@ impl TransportFigures {
 
     /// Every packet that was refused.
     #[must_use]
-    pub const fn refused(&self) -> u64 {
+    pub const fn total(&self) -> u64 {
         self.early
             + self.unauthentic
             + self.replayed
             + self.strays
             + self.unreadable
-            + self.refused_stun
-            + self.refused_dtls
+            + self.stun
+            + self.dtls
     }
 }

@@ -4,8 +4,11 @@
 //! listened to while nothing comes from there, as behind a NAT nothing ever will.
 //!
 //! Invariants:
-//! - what a stranger does cannot fail the call: his handshake is dropped, he is listened to no more, and the peer has
-//!   [`SECOND_CHANCE`] to show up;
+//! - a stranger is listened to only after a hello: alerts and anything else from elsewhere change nothing;
+//! - what a stranger does cannot fail the call: his handshake is dropped, he is listened to no more, and the peer may still
+//!   come. One exception: who finished a handshake under another certificate than the SDP's was most likely meant to be the
+//!   peer, so then it has [`SECOND_CHANCE`] to show up;
+//! - once [`BANNED`] strangers have failed, no further one is listened to: only the address in the SDP;
 //! - a failure of the address in the SDP, or of the path that ICE found, is final.
 
 use std::net::SocketAddr;
@@ -14,7 +17,7 @@ use std::time::{Duration, Instant};
 use super::{Channel, HandshakePacket};
 use crate::leg::dtls::{
     Certificate, DtlsError, DtlsHandshake, DtlsRole, Engine, Fingerprint, HANDSHAKE_TIMEOUT,
-    Received, SrtpKeys,
+    Received, SrtpKeys, begins_handshake, is_dtls,
 };
 
 /// How long the peer may take to show up after somebody else failed in its place.
@@ -62,6 +65,8 @@ pub(super) struct Lane {
     handshake: Option<DtlsHandshake>,
     /// Until when a server waits for that packet.
     deadline: Option<Instant>,
+    /// When the time of a server that hears nobody is over, whatever strangers do meanwhile.
+    patience: Option<Instant>,
     /// The address in the SDP; `None` with ICE.
     signalled: Option<SocketAddr>,
     /// The address of ours, where it is not the channel's own, and the peer's.
@@ -93,6 +98,7 @@ impl Lane {
             fingerprints: fingerprints.to_vec(),
             handshake: None,
             deadline: None,
+            patience: None,
             signalled,
             peer: usable(signalled).map(|address| (None, address)),
             heard: false,
@@ -113,7 +119,8 @@ impl Lane {
             DtlsRole::Client => self.begin(now),
             DtlsRole::Server => {
                 self.handshake = None;
-                self.deadline = Some(now + HANDSHAKE_TIMEOUT);
+                let patience = *self.patience.get_or_insert(now + HANDSHAKE_TIMEOUT);
+                self.deadline = Some(patience.max(now + SECOND_CHANCE));
             }
         }
     }
@@ -161,7 +168,7 @@ impl Lane {
         source: SocketAddr,
         packet: &[u8],
     ) -> bool {
-        if !self.believes(now, local, source) {
+        if !self.believes(now, local, source, packet) {
             return false;
         }
         if self.handshake.is_none() {
@@ -173,7 +180,16 @@ impl Lane {
         true
     }
 
-    fn believes(&mut self, now: Instant, local: Option<SocketAddr>, source: SocketAddr) -> bool {
+    fn believes(
+        &mut self,
+        now: Instant,
+        local: Option<SocketAddr>,
+        source: SocketAddr,
+        packet: &[u8],
+    ) -> bool {
+        if !is_dtls(packet) {
+            return false;
+        }
         let Some(signalled) = self.signalled else {
             // ICE vouches for the source; before it chose, answers go where packets come from.
             if self.peer.is_none() {
@@ -187,6 +203,10 @@ impl Lane {
             return true;
         }
         if self.done || self.banned.contains(&source) || (self.heard && source != signalled) {
+            return false;
+        }
+        let is_stranger = source.ip() != signalled.ip();
+        if (is_stranger && self.banned.len() >= BANNED) || !begins_handshake(packet, self.role) {
             return false;
         }
         // Whoever was in its place before leaves nothing behind.
@@ -246,15 +266,15 @@ impl Lane {
             }
             _ => None,
         };
-        if let Some(stranger) = stranger
-            && self.banned.len() < BANNED
-        {
+        if let Some(stranger) = stranger {
             self.banned.push(stranger);
             self.heard = false;
             self.peer = usable(self.signalled).map(|address| (None, address));
             self.wait(now);
-            self.second_chance
-                .get_or_insert((now + SECOND_CHANCE, failure));
+            if failure.wrong_fingerprint {
+                self.second_chance
+                    .get_or_insert((now + SECOND_CHANCE, failure));
+            }
             return Step::None;
         }
         self.done = true;

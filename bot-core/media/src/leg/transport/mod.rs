@@ -22,7 +22,7 @@ mod figures;
 mod lane;
 mod path;
 
-pub use figures::TransportFigures;
+pub use figures::{Refusals, TransportFigures};
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -73,6 +73,8 @@ pub enum TransportEvent {
         /// Our part in the DTLS handshake, if there was one.
         role: Option<DtlsRole>,
     },
+    /// Media is not secured any more: a newer exchange agreed on plain RTP.
+    Unsecured,
     /// The state of ICE changed.
     Ice(IceState),
     /// There will be no media; why, for people.
@@ -151,9 +153,11 @@ impl Transport {
         if !same(&self.security, &negotiated.security) {
             self.rekey(&negotiated.security);
         } else if self.failed && self.security.keying() != Some(Keying::Sdes) {
-            // What failed while the call rang may come about now that it is answered.
+            // What failed while the call rang may come about now that it is answered. An association that stands goes on.
             self.failed = false;
-            self.lanes = [None, None];
+            if self.senders[0].is_none() {
+                self.lanes = [None, None];
+            }
             if let Some(path) = &mut self.ice {
                 path.search_again(now);
             }
@@ -173,6 +177,9 @@ impl Transport {
         }
         self.figures.keying = security.keying();
         self.figures.profile = None;
+        if *security == Security::None && before != Security::None {
+            self.events.push_back(TransportEvent::Unsecured);
+        }
         let Security::Sdes {
             profile,
             local,
@@ -195,13 +202,25 @@ impl Transport {
                 .retired
                 .iter()
                 .position(|(key, sender)| key == local && sender.profile() == *profile);
-            let sender = match known {
-                Some(at) => self.retired.swap_remove(at).1,
+            let last = self.retired.len().checked_sub(1);
+            let mut sender = match known {
+                Some(at) => self.retired.remove(at).1,
                 None => SrtpSender::new(*profile, local)?,
             };
+            // The one that was in use until now, unless it goes on.
+            if let Some((_, before)) = last
+                .filter(|last| known != Some(*last))
+                .and_then(|_| self.retired.last())
+            {
+                sender.continue_after(before)?;
+            }
             self.senders = [Some(sender), None];
             if !stays {
-                self.receivers = [Some(SrtpReceiver::new(*profile, remote)?), None];
+                let mut receiver = SrtpReceiver::new(*profile, remote)?;
+                if let Some(before) = &self.receivers[0] {
+                    receiver.continue_after(before);
+                }
+                self.receivers = [Some(receiver), None];
             }
             Ok::<_, SrtpError>(())
         })();
@@ -266,9 +285,9 @@ impl Transport {
                 match &mut self.ice {
                     Some(ice) => {
                         let authentic = ice.receive(now, local, source, datagram);
-                        self.figures.refused_stun += u64::from(!authentic);
+                        self.figures.refusals.stun += u64::from(!authentic);
                     }
-                    None => self.figures.refused_stun += 1,
+                    None => self.figures.refusals.stun += 1,
                 }
                 self.pump(now);
                 None
@@ -279,16 +298,16 @@ impl Transport {
                 match &mut self.lanes[index] {
                     Some(lane) if known => {
                         let taken = lane.receive(now, local, source, datagram);
-                        self.figures.refused_dtls += u64::from(!taken);
+                        self.figures.refusals.dtls += u64::from(!taken);
                     }
-                    _ => self.figures.refused_dtls += 1,
+                    _ => self.figures.refusals.dtls += 1,
                 }
                 self.pump(now);
                 None
             }
             128..=191 => self.open(channel, source, datagram),
             _ => {
-                self.figures.unreadable += 1;
+                self.figures.refusals.unreadable += 1;
                 None
             }
         }
@@ -297,11 +316,11 @@ impl Transport {
     /// Opens a packet of media.
     fn open(&mut self, channel: Channel, source: SocketAddr, datagram: &[u8]) -> Option<usize> {
         if datagram.len() > LONGEST {
-            self.figures.unreadable += 1;
+            self.figures.refusals.unreadable += 1;
             return None;
         }
         if self.ice.as_ref().is_some_and(|ice| !ice.knows(source)) {
-            self.figures.strays += 1;
+            self.figures.refusals.strays += 1;
             return None;
         }
         let index = self.index(channel);
@@ -311,7 +330,7 @@ impl Transport {
             return Some(datagram.len());
         }
         let Some(receiver) = &mut self.receivers[index] else {
-            self.figures.early += 1;
+            self.figures.refusals.early += 1;
             return None;
         };
         let opened = if is_rtcp(datagram) {
@@ -323,9 +342,9 @@ impl Transport {
             Ok(length) => Some(length),
             Err(error) => {
                 match error {
-                    SrtpError::Unauthentic => self.figures.unauthentic += 1,
-                    SrtpError::Replayed => self.figures.replayed += 1,
-                    _ => self.figures.unreadable += 1,
+                    SrtpError::Unauthentic => self.figures.refusals.unauthentic += 1,
+                    SrtpError::Replayed => self.figures.refusals.replayed += 1,
+                    _ => self.figures.refusals.unreadable += 1,
                 }
                 None
             }
@@ -491,6 +510,12 @@ impl Transport {
     #[must_use]
     pub fn local(&self) -> Option<SocketAddr> {
         self.ice.as_ref()?.selected().map(|(local, _)| local)
+    }
+
+    /// Whether ICE finds the path.
+    #[must_use]
+    pub const fn has_ice(&self) -> bool {
+        self.ice.is_some()
     }
 
     /// Whether a handshake or the search for a path is still under way, and packets should be looked for often.

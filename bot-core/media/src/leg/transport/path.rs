@@ -1,14 +1,17 @@
 //! The path that ICE finds, as a transport uses it.
 //!
-//! Invariants: an agent that is restarted leaves the former path in use until it found a new one; sources are known only by
-//! authentic STUN packets, and bounded in number.
+//! Invariants:
+//! - an agent that is restarted leaves the former path in use until it found a new one;
+//! - nothing is sent on a path whose peer has not answered a check for [`CONSENT_LASTS`] (RFC 7675);
+//! - sources are known only by authentic STUN packets, and bounded in number. Between two sides that are lite there are no
+//!   checks, and the addresses of the descriptions are believed (RFC 8445, section 8.2).
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::{Channel, HandshakePacket};
-use crate::leg::ice::{IceAgent, IceConfig, IceRemote, IceState};
+use crate::leg::ice::{CONSENT_LASTS, IceAgent, IceCandidate, IceConfig, IceRemote, IceState};
 use crate::sdp::NegotiatedIce;
 
 /// How long a path may take to be found.
@@ -30,6 +33,8 @@ pub(super) struct IcePath {
     state: IceState,
     /// The path in use.
     selected: Option<(SocketAddr, SocketAddr)>,
+    /// Until when the peer consents to that.
+    consent: Option<Instant>,
     /// Where authentic STUN came from, newest last.
     sources: Vec<SocketAddr>,
     deadline: Option<Instant>,
@@ -43,12 +48,28 @@ impl IcePath {
             agent: agent(now, agreed),
             state: IceState::New,
             selected: None,
+            consent: None,
             sources: Vec::with_capacity(SOURCES),
             deadline: Some(now + SEARCH),
             events: VecDeque::new(),
         };
-        path.note();
+        path.meet_lite();
+        path.note(now);
         path
+    }
+
+    /// Takes the best pair of addresses where neither side would check any.
+    fn meet_lite(&mut self) {
+        if !(self.agreed.local.lite && self.agreed.remote.lite) {
+            return;
+        }
+        let pair = best(&self.agreed.remote.candidates)
+            .into_iter()
+            .find_map(|remote| Some((self.own_address(remote)?, remote)));
+        if let Some((_, remote)) = pair {
+            self.sources = vec![remote];
+        }
+        self.selected = pair;
     }
 
     /// Gives the search as long again.
@@ -67,7 +88,8 @@ impl IcePath {
             self.agent.set_remote(remote(agreed));
         }
         self.agreed = agreed.clone();
-        self.note();
+        self.meet_lite();
+        self.note(now);
     }
 
     /// Takes in a STUN packet; whether it was authentic.
@@ -90,7 +112,7 @@ impl IcePath {
         }
         // What was heard is acted on at once: a check in return, the nomination.
         self.agent.handle_timeout(now);
-        self.note();
+        self.note(now);
         authentic
     }
 
@@ -121,16 +143,34 @@ impl IcePath {
                 )));
             }
         }
-        self.note();
+        if self.consent.is_some_and(|until| now >= until) {
+            self.consent = None;
+            self.selected = None;
+            self.events.push_back(PathEvent::Failed(format!(
+                "the peer has not answered the checks of ICE for {} s, so it must not be sent media any more (RFC 7675): it is gone, or the path to it is",
+                CONSENT_LASTS.as_secs()
+            )));
+        }
+        self.note(now);
     }
 
     /// Sees what became of the agent.
-    fn note(&mut self) {
-        if let Some(selected) = self.agent.selected() {
+    fn note(&mut self, now: Instant) {
+        let until = self.agent.consent_until();
+        if let Some(selected) = self.agent.selected()
+            && until.is_none_or(|until| now < until)
+        {
             self.selected = Some(selected);
+            self.consent = until;
+        }
+        if self.selected.is_some() {
             self.deadline = None;
         }
-        let state = self.agent.state();
+        let both_lite = self.agreed.local.lite && self.agreed.remote.lite;
+        let state = match self.selected {
+            Some(_) if both_lite => IceState::Connected,
+            _ => self.agent.state(),
+        };
         if state != self.state {
             self.state = state;
             self.events.push_back(PathEvent::State(state));
@@ -139,7 +179,11 @@ impl IcePath {
 
     pub(super) fn timeout(&mut self) -> Option<Instant> {
         let agent = self.agent.timeout();
-        agent.into_iter().chain(self.deadline).min()
+        agent
+            .into_iter()
+            .chain(self.deadline)
+            .chain(self.consent)
+            .min()
     }
 
     pub(super) fn poll_event(&mut self) -> Option<PathEvent> {
@@ -165,6 +209,13 @@ impl IcePath {
     pub(super) fn knows(&self, source: SocketAddr) -> bool {
         self.sources.contains(&source)
     }
+}
+
+/// The addresses of these candidates that can be used, best first.
+fn best(candidates: &[IceCandidate]) -> Vec<SocketAddr> {
+    let mut usable: Vec<_> = candidates.iter().filter(|it| it.is_usable()).collect();
+    usable.sort_by_key(|candidate| std::cmp::Reverse(candidate.priority));
+    usable.iter().filter_map(|it| it.address()).collect()
 }
 
 fn agent(now: Instant, agreed: &NegotiatedIce) -> IceAgent {

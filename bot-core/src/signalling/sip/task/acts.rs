@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use callbot_sip::ua::{FailedTransport, InviteId};
+use callbot_sip::ua::{FailedTransport, FlowId, InviteId};
 
-use super::{Call, GOODBYE, SipTask};
+use super::{Call, FAREWELL, GOODBYE, SipTask};
 use crate::account::RegistrationStatus;
 use crate::call::Shared;
 use crate::error::Error;
@@ -22,6 +22,7 @@ impl SipTask {
                 call,
                 reply,
             } => {
+                let flow = invite.target.flow;
                 let result = if self.refusing {
                     Err(Error::Closed)
                 } else {
@@ -31,7 +32,7 @@ impl SipTask {
                 };
                 let told = match result {
                     Ok(id) => {
-                        self.adopt(id, &call);
+                        self.adopt(id, &call, flow);
                         Ok(())
                     }
                     Err(error) => Err(error),
@@ -97,7 +98,7 @@ impl SipTask {
                 let mut ids: Vec<_> = self.calls.keys().copied().collect();
                 ids.sort_unstable();
                 for id in ids {
-                    self.on_act(id, Act::Hangup);
+                    self.on_act(id, Act::hang_up());
                 }
             }
             ToSip::Close { done } => {
@@ -115,7 +116,7 @@ impl SipTask {
         }
     }
 
-    pub(super) fn adopt(&mut self, id: InviteId, call: &Arc<Shared>) {
+    pub(super) fn adopt(&mut self, id: InviteId, call: &Arc<Shared>, flow: Option<FlowId>) {
         call.bind(SipHandle {
             invite: id,
             commands: self.endpoint.commands.clone(),
@@ -127,6 +128,7 @@ impl SipTask {
                 shared: call.clone(),
                 failure: None,
                 hung_up: false,
+                _hold: flow.and_then(|flow| self.transport.hold(flow)),
             },
         );
     }
@@ -141,8 +143,18 @@ impl SipTask {
         };
         let call_id = call.shared.info.call_id().to_owned();
         let result = match act {
-            Act::Ring { status, body } => self.ua.ring(now, id, status, Vec::new(), body.map(sdp)),
-            Act::Accept { body } => self.ua.accept(now, id, Vec::new(), Some(sdp(body))),
+            Act::Ring {
+                status,
+                headers,
+                body,
+            } => {
+                let headers = convert::headers(headers);
+                self.ua.ring(now, id, status, headers, body.map(sdp))
+            }
+            Act::Accept { headers, body } => {
+                let headers = convert::headers(headers);
+                self.ua.accept(now, id, headers, Some(sdp(body)))
+            }
             Act::Reject {
                 status,
                 reason,
@@ -154,25 +166,32 @@ impl SipTask {
                 reason.as_deref(),
                 convert::headers(headers),
             ),
-            Act::Hangup => {
-                call.hung_up = true;
+            Act::Hangup { headers } => {
+                if !std::mem::replace(&mut call.hung_up, true) {
+                    let until = tokio::time::Instant::now() + FAREWELL;
+                    self.farewells.push_back((until, id));
+                }
                 call.shared.close_media();
-                self.ua.bye(now, id, Vec::new())
+                self.ua.bye(now, id, convert::headers(headers))
             }
-            Act::HangupBecause { reason } => {
-                call.hung_up = true;
-                call.shared.close_media();
-                let reason = convert::headers(vec![("Reason".to_owned(), reason)]);
-                self.ua.bye(now, id, reason)
-            }
-            Act::Reoffer { body } => match self.ua.reinvite(now, id, Some(sdp(body))) {
-                Ok(_) => Ok(()),
-                Err(error) => {
+            Act::Reoffer { body } => {
+                let body = Some(sdp(body));
+                // Before the answer there is UPDATE alone; after it a re-INVITE, which every peer knows.
+                let sent = if call.shared.is_established() {
+                    self.ua.reinvite(now, id, body).map(drop)
+                } else {
+                    self.ua.update(now, id, body).map(drop)
+                };
+                if let Err(error) = sent {
                     call.shared
                         .on_signal(Signal::ReofferAnswered(Err(error.to_string())));
-                    Ok(())
                 }
-            },
+                Ok(())
+            }
+            Act::AnswerEarly { body } => self.ua.prack(now, id, Some(sdp(body))),
+            Act::AnswerLate { body } => self.ua.ack(now, id, Some(sdp(body))),
+            Act::AcceptUpdate { body } => self.ua.accept_update(now, id, Some(sdp(body))),
+            Act::RejectUpdate { status } => self.ua.reject_update(now, id, status),
             Act::AcceptReoffer { body } => self.ua.accept_reinvite(now, id, Some(sdp(body))),
             Act::RejectReoffer { status } => self.ua.reject_reinvite(now, id, status),
             Act::Info { content_type, body } => {

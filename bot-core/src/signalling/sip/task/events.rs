@@ -33,36 +33,74 @@ impl SipTask {
                 Some(replaced) => self.on_replacing(invite, replaced, &request, &source),
                 None => self.on_incoming(invite, &request, &source),
             },
-            Event::Cancelled { .. } | Event::ReinviteCancelled { .. } => {}
+            Event::ReinviteCancelled { .. } => {}
+            Event::Cancelled { invite, request } => {
+                if let Some(call) = self.calls.get_mut(&invite) {
+                    call.failure = Some(convert::cancelled(&request));
+                }
+            }
             Event::Acknowledged { invite, body, .. } => {
                 self.tell(invite, Signal::Acknowledged { body })
             }
             Event::Progress {
-                invite, response, ..
+                invite,
+                response,
+                needs_prack,
+                ..
             } => self.tell(
                 invite,
                 Signal::Progress {
                     status: response.status.0,
                     body: response_description(&response),
+                    is_offer: needs_prack,
                 },
             ),
+            Event::Pracked { invite, body } => {
+                self.tell(invite, Signal::ProgressAcknowledged { body });
+            }
+            Event::Update { invite, request } => {
+                match description(&request.headers, &request.body) {
+                    Ok(body) => self.tell(
+                        invite,
+                        Signal::Update {
+                            body: body.unwrap_or_default(),
+                        },
+                    ),
+                    Err(_) => self.on_act(invite, Act::RejectUpdate { status: 415 }),
+                }
+            }
+            Event::UpdateAnswered { invite, result, .. } => {
+                let result = match result {
+                    Ok(response) => Ok(response_description(&response).unwrap_or_default()),
+                    Err(failure) => Err(failure.to_string()),
+                };
+                self.tell(invite, Signal::ReofferAnswered(result));
+            }
+            Event::RefreshDue { invite } => self.tell(invite, Signal::RefreshDue),
             Event::Accepted {
                 invite,
                 response,
                 needs_ack,
+                early_answer,
             } => {
-                let body = response_description(&response).unwrap_or_default();
-                if needs_ack {
-                    tracing::warn!("an offer in a 200 that we never asked for");
-                }
+                let body = response_description(&response)
+                    .or(early_answer)
+                    .unwrap_or_default();
                 self.tell(
                     invite,
                     Signal::Answered {
                         body,
+                        is_offer: needs_ack,
                         info: convert::peer_info(&response),
                     },
                 );
             }
+            Event::OfferReplaced { invite, response } => self.tell(
+                invite,
+                Signal::OfferReplaced {
+                    why: format!("{} {}", response.status.0, response.reason_phrase()),
+                },
+            ),
             Event::Rejected { invite, cause } => {
                 if let Some(call) = self.calls.get_mut(&invite) {
                     call.failure = Some(convert::failure_cause(&cause));
@@ -166,7 +204,7 @@ impl SipTask {
         let info = Arc::new(convert::call_info(request, source, media));
         tracing::info!(call_id = info.call_id(), from = info.from(), to = info.target(), remote = %source.remote, "call comes in");
         let shared = Shared::new(info, self.endpoint.clone(), offer);
-        self.adopt(invite, &shared);
+        self.adopt(invite, &shared, source.flow);
         if let Err(error) = self.arrivals.try_send(Arrival::Call(shared)) {
             // A full queue is an answer, not memory.
             tracing::warn!(%error, "call refused: nobody takes calls fast enough");
@@ -190,7 +228,7 @@ impl SipTask {
             .active
             .send_modify(|calls| *calls = calls.saturating_sub(1));
         let cause = match (call.failure, cause) {
-            (Some(failure), EndCause::Rejected) => failure,
+            (Some(failure), EndCause::Rejected | EndCause::Cancelled) => failure,
             (_, EndCause::Transport(_) | EndCause::Timeout | EndCause::DialogGone(_))
                 if call.hung_up =>
             {

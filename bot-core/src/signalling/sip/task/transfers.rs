@@ -81,7 +81,7 @@ impl SipTask {
                     tracing::debug!(%error, "a REFER was not refused in time");
                 }
             }
-            Act::Hangup | Act::HangupBecause { .. } => {
+            Act::Hangup { .. } => {
                 // Who is called in its place is not wanted any more either.
                 self.leave_followings(Some(id));
                 return Some(act);
@@ -180,10 +180,21 @@ impl SipTask {
                 let reason = response.reason_phrase().into_owned();
                 self.tell_asker(invite, response.status.0, &reason);
             }
+            Event::OfferReplaced { invite, .. }
+                if self.transfers.following.contains_key(&invite) =>
+            {
+                if let Some(following) = self.transfers.following.get_mut(&invite) {
+                    following.negotiation.fall_back();
+                }
+            }
             Event::Accepted {
-                invite, response, ..
+                invite,
+                response,
+                early_answer,
+                ..
             } if self.transfers.following.contains_key(&invite) => {
-                let body = response_description(&response).unwrap_or_default();
+                let body = response_description(&response).or(early_answer);
+                let body = body.unwrap_or_default();
                 self.on_followed(invite, &body);
             }
             Event::Rejected { invite, cause } if self.transfers.following.contains_key(&invite) => {
