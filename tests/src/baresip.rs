@@ -39,6 +39,7 @@ pub struct Options {
     authority: Option<PathBuf>,
     encryption: Option<&'static str>,
     rtcp_mux: bool,
+    contacts: String,
     ice: bool,
 }
 
@@ -98,6 +99,14 @@ impl Options {
     #[must_use]
     pub fn ice(mut self) -> Self {
         self.ice = true;
+        self
+    }
+
+    /// Watches the presence of this URI, and tells its own.
+    #[must_use]
+    pub fn watches(mut self, uri: &str) -> Self {
+        self.contacts
+            .push_str(&format!("\"watched\" <{uri}>;presence=p2p\n"));
         self
     }
 
@@ -175,6 +184,7 @@ impl Baresip {
             authority: None,
             encryption: None,
             rtcp_mux: false,
+            contacts: String::new(),
             ice: false,
         }
     }
@@ -216,7 +226,7 @@ impl Baresip {
         );
         let account = format!("<sip:{name}@{domain};transport={transport}>;{parameters}\n");
         write("accounts", &account)?;
-        write("contacts", "")?;
+        write("contacts", &options.contacts)?;
         let process = Process::start(
             lab,
             name,
@@ -519,6 +529,11 @@ fn configuration(options: &Options, sounds: &Path, port: u16, control: u16) -> R
     } else {
         ""
     };
+    let presence = if options.contacts.is_empty() {
+        ""
+    } else {
+        "module_app contact.so\nmodule_app presence.so\n"
+    };
     let mux = if options.rtcp_mux { "yes" } else { "no" };
     Ok(format!(
         "poll_method epoll
@@ -548,7 +563,7 @@ module sndfile.so
 {encryption}{path}module_tmp uuid.so
 module_tmp account.so
 module_app menu.so
-module_app ctrl_tcp.so
+{presence}module_app ctrl_tcp.so
 ctrl_tcp_listen 127.0.0.1:{control}
 snd_path {sounds}
 redial_attempts 0
