@@ -41,10 +41,11 @@ impl Service for Texting {
 
     /// A text outside any call: it is taken (200), and answered by a text of our own.
     async fn on_request(&self, request: Request) -> Reply {
-        let (Some(text), Some(from)) = (request.text(), request.from()) else {
+        let Some(text) = request.text() else {
             return Reply::status(405);
         };
-        let (endpoint, from, answer) = (self.endpoint.clone(), from.to_owned(), answer_to(text));
+        let (endpoint, answer) = (self.endpoint.clone(), answer_to(text));
+        let from = request.from().to_owned();
         tokio::spawn(async move {
             if let Err(error) = endpoint.message(&from, answer).await {
                 println!("{from} does not take the answer: {error}");

@@ -49,6 +49,14 @@ impl Account {
         self
     }
 
+    /// Checks the words of the account, as starting an endpoint with it does.
+    ///
+    /// # Errors
+    /// [`Error::Uri`](crate::Error::Uri) when its address or its registrar is none.
+    pub fn check(&self) -> crate::Result<()> {
+        crate::signalling::sip::check_account(self)
+    }
+
     /// The address of record.
     pub fn aor(&self) -> &str {
         &self.aor

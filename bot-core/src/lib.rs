@@ -31,6 +31,12 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Features
+//!
+//! - `libopus`: Opus by libopus, the reference in C, instead of by the Rust
+//!   code that every build has. It costs about two thirds of the CPU where
+//!   Opus is encoded or decoded, and its build needs cmake.
 
 mod account;
 mod bot;
@@ -67,13 +73,16 @@ pub use callbot_media::tone::Tone;
 pub use driver::connection::ConnectionStatistics;
 pub use driver::http::{HttpPages, Page};
 pub use driver::ice::{IceServer, IceServerError};
+pub use driver::shared_port::MediaPortStatistics;
 pub use endpoint::{
-    Endpoint, EndpointBuilder, IncomingSubscription, Notification, OutgoingRequest, Publication,
+    Ask, Endpoint, EndpointBuilder, IncomingSubscription, Notification, Publication,
     PublicationStatus, Publish, Subscribe, Subscriber, Subscription, SubscriptionStatus,
+    TextMessage,
 };
 pub use error::{Error, Result, StartError};
 pub use router::Router;
 pub use run::{run, shutdown_signal};
-pub use service::{Reply, Request, Service, answer_with};
+pub use service::{Contact, Reply, Request, Service, answer_with};
 pub use signalling::CallInfo;
+pub use signalling::sip::Way;
 pub use sound::Sound;

@@ -12,6 +12,7 @@ use crate::call::IncomingCall;
 use crate::endpoint::IncomingSubscription;
 use crate::error::Result;
 use crate::signalling::CallInfo;
+use crate::signalling::sip::Way;
 
 /// Makes a [`Bot`] for each call, and answers requests outside calls.
 ///
@@ -95,10 +96,35 @@ where
 pub struct Request {
     pub(crate) method: String,
     pub(crate) uri: String,
-    pub(crate) from: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Bytes,
     pub(crate) source: SocketAddr,
+    pub(crate) from: String,
+    pub(crate) to: String,
+    pub(crate) contacts: Vec<Contact>,
+    pub(crate) way: Way,
+}
+
+/// One address of a Contact header (RFC 3261 20.10).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contact {
+    pub(crate) uri: String,
+    pub(crate) params: Vec<(String, String)>,
+}
+
+impl Contact {
+    /// The URI, without brackets.
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// A parameter of the header, such as `expires`; empty when it has no value.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        self.params
+            .iter()
+            .find(|(have, _)| have.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
 }
 
 impl Request {
@@ -120,9 +146,9 @@ impl Request {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Who sends it: the URI of its From; `None` when there is none. Nothing vouches for it.
-    pub fn from(&self) -> Option<&str> {
-        (!self.from.is_empty()).then_some(self.from.as_str())
+    /// The URI in the From header. Nothing vouches for it.
+    pub fn from(&self) -> &str {
+        &self.from
     }
 
     /// The text of a MESSAGE; `None` for another method, and for a body that is no text.
@@ -134,6 +160,21 @@ impl Request {
         (self.method == "MESSAGE" && is_text)
             .then(|| std::str::from_utf8(&self.body).ok())
             .flatten()
+    }
+
+    /// The URI in the To header.
+    pub fn to(&self) -> &str {
+        &self.to
+    }
+
+    /// The addresses of its Contact headers; `*` (RFC 3261 10.2.2) is none, and stands in the header only.
+    pub fn contacts(&self) -> &[Contact] {
+        &self.contacts
+    }
+
+    /// The way back to where it came from, for later calls and requests.
+    pub fn way(&self) -> &Way {
+        &self.way
     }
 
     /// The body, as it came.

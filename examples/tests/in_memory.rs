@@ -372,7 +372,7 @@ async fn example_13_answers_texts_in_a_call_and_out_of_one() -> Result<()> {
     assert_eq!(inbox.recv().await.as_deref(), Some("pong"));
     person.message(uri, "Dr\u{e4}hen").await?;
     assert_eq!(inbox.recv().await.as_deref(), Some("neh\u{e4}rd"));
-    assert_eq!(refusal(person.request("PUBLISH", uri).await), Some(405));
+    assert_eq!(person.ask("PUBLISH", uri).send().await?.code(), 405);
 
     let call = person.dial(uri).await?;
     tokio::time::sleep(secs(4.0)).await;

@@ -40,6 +40,7 @@ pub struct Options {
     encryption: Option<&'static str>,
     rtcp_mux: bool,
     contacts: String,
+    contact: Option<String>,
     ice: bool,
 }
 
@@ -91,6 +92,13 @@ impl Options {
     #[must_use]
     pub fn rtcp_mux(mut self) -> Self {
         self.rtcp_mux = true;
+        self
+    }
+
+    /// Writes its texts to this URI: it sends them to nobody but a contact.
+    #[must_use]
+    pub fn contact(mut self, uri: &str) -> Self {
+        self.contact = Some(uri.to_owned());
         self
     }
 
@@ -185,6 +193,7 @@ impl Baresip {
             encryption: None,
             rtcp_mux: false,
             contacts: String::new(),
+            contact: None,
             ice: false,
         }
     }
@@ -226,7 +235,13 @@ impl Baresip {
         );
         let account = format!("<sip:{name}@{domain};transport={transport}>;{parameters}\n");
         write("accounts", &account)?;
-        write("contacts", &options.contacts)?;
+        let contact = options.contact.as_deref().unwrap_or_default();
+        let contacts = match contact {
+            "" => String::new(),
+            uri => format!("\"Contact\" <{uri}>\n"),
+        };
+        write("contacts", &format!("{contacts}{}", options.contacts))?;
+        write("current_contact", contact)?;
         let process = Process::start(
             lab,
             name,
@@ -348,6 +363,27 @@ impl Baresip {
                 entry["type"] == kind
             })?
             .1)
+    }
+
+    /// Sends a text outside any call to its contact.
+    ///
+    /// # Errors
+    ///
+    /// When it refuses the command.
+    pub fn text(&mut self, words: &str) -> Result<()> {
+        self.command("message", words).map(drop)
+    }
+
+    /// Waits for a text with these words.
+    ///
+    /// # Errors
+    ///
+    /// When none comes in time.
+    pub fn wait_text(&mut self, words: &str, limit: Duration) -> Result<()> {
+        let what = format!("text {words}");
+        self.process.wait_until(&what, limit, |out, err| {
+            out.contains(words) || err.contains(words)
+        })
     }
 
     /// The keys that it heard begin, in order.
@@ -532,7 +568,7 @@ fn configuration(options: &Options, sounds: &Path, port: u16, control: u16) -> R
     let presence = if options.contacts.is_empty() {
         ""
     } else {
-        "module_app contact.so\nmodule_app presence.so\n"
+        "module_app presence.so\n"
     };
     let mux = if options.rtcp_mux { "yes" } else { "no" };
     Ok(format!(
@@ -563,6 +599,7 @@ module sndfile.so
 {encryption}{path}module_tmp uuid.so
 module_tmp account.so
 module_app menu.so
+module_app contact.so
 {presence}module_app ctrl_tcp.so
 ctrl_tcp_listen 127.0.0.1:{control}
 snd_path {sounds}

@@ -311,15 +311,6 @@ impl Browser {
         self.command("transferTo", json!([])).map(drop)
     }
 
-    /// Sends a text, and gives the status that answers it (JsSIP).
-    ///
-    /// # Errors
-    ///
-    /// As [`Browser::command`].
-    pub fn message(&mut self, uri: &str, text: &str) -> Result<Option<u64>> {
-        Ok(self.command("message", json!([uri, text]))?.as_u64())
-    }
-
     /// Waits for an event of this kind that fits, from the beginning on.
     ///
     /// # Errors
@@ -334,6 +325,15 @@ impl Browser {
         let what = format!("event {kind} that fits");
         let fits = |entry: &Value| entry["event"] == kind && fits(entry);
         Ok(self.wait(0, &what, limit, fits)?.1)
+    }
+
+    /// Sends a text outside any call and tells the status of the answer; JsSIP only.
+    ///
+    /// # Errors
+    ///
+    /// When the page refuses.
+    pub fn text(&mut self, uri: &str, words: &str) -> Result<Option<u64>> {
+        Ok(self.command("text", json!([uri, words]))?.as_u64())
     }
 
     /// The status that OPTIONS to a URI is answered with (not by sipML5).

@@ -34,7 +34,7 @@ impl Service for Texts {
         let Some(text) = request.text() else {
             return Reply::status(405);
         };
-        let from = request.from().unwrap_or_default().to_owned();
+        let from = request.from().to_owned();
         let _ = self.0.send((from, text.to_owned()));
         Reply::status(200)
     }
@@ -200,7 +200,7 @@ fn texts_go_both_ways_through_kamailio() {
             .registers("pw-alice")
             .start(lab)?;
         page.wait_event("registered", seconds(10))?;
-        let status = page.message(&format!("sip:bot@{}", kamailio.address()), "Grüß Gott")?;
+        let status = page.text(&format!("sip:bot@{}", kamailio.address()), "Grüß Gott")?;
         ensure!(status == Some(200), "answered with {status:?}");
         let (from, text) = texts.try_recv().context("no text came")?;
         ensure!(
@@ -209,8 +209,8 @@ fn texts_go_both_ways_through_kamailio() {
         );
         let alice = format!("sip:alice@{}", kamailio.address());
         runtime.block_on(async { endpoint.message(&alice, "Pfiat di").await })?;
-        let message = page.wait_event("message", seconds(5))?;
-        ensure!(message["text"] == "Pfiat di", "{message}");
+        let message = page.wait_event("text", seconds(5))?;
+        ensure!(message["body"] == "Pfiat di", "{message}");
         let nobody = format!("sip:nobody@{}", kamailio.address());
         let refused = runtime.block_on(async { endpoint.message(&nobody, "hello").await });
         let status = refused

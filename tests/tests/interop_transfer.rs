@@ -453,3 +453,56 @@ fn jssip_is_reached_by_who_was_sent() {
 fn jssip_is_taken_over_after_a_consultation() {
     jssip_is_reached("transfer-jssip-reached-attended", true);
 }
+
+/// SIPp's new INVITE takes the place of its old one: the bot's call goes on with it, and what the bot says goes to its port.
+#[test]
+#[ignore = "tier 4: cargo xtask interop"]
+fn sipp_takes_a_call_over() {
+    Lab::run("transfer-sipp-replaces", &[Peer::Sipp], |lab| {
+        let mut bots = Bots::new(lab, TransferPolicy::Refuse)?;
+        let ears: Vec<std::net::UdpSocket> = (0..2)
+            .map(|_| std::net::UdpSocket::bind("127.0.0.1:0"))
+            .collect::<std::io::Result<_>>()?;
+        let ports = ears
+            .iter()
+            .map(|ear| Ok(ear.local_addr()?.port()))
+            .collect::<Result<Vec<u16>>>()?;
+        let scenario =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/sipp/replaces.xml");
+        let caller = Sipp::caller(bots.address, &scenario)
+            .with("-s", "bob")
+            .with("-key", format!("media_one {}", ports[0]))
+            .with("-key", format!("media_two {}", ports[1]));
+        let mut running = caller.start(lab)?;
+        let bob = bots.answered("bob")?;
+        let mut events = bob.events();
+        let got = running.finish(seconds(15))?;
+        ensure!(got.successful == 1 && got.failed == 0, "{got}");
+        bots.ended("bob", &bob)?;
+        ensure!(bots.calls.try_recv().is_err(), "the bot was called twice");
+        let mut with = None;
+        while let Ok(event) = events.try_recv() {
+            if let callbot_core::CallEvent::Transferred { with: whom } = event {
+                with = Some(whom);
+            }
+        }
+        ensure!(
+            with.as_deref()
+                .is_some_and(|whom| whom.starts_with("sip:second@")),
+            "{with:?}"
+        );
+        // One and a half seconds each way, 50 packets a second.
+        let mut heard = Vec::new();
+        for ear in &ears {
+            ear.set_nonblocking(true)?;
+            let mut packet = [0; 2048];
+            heard.push((0..).take_while(|_| ear.recv(&mut packet).is_ok()).count());
+        }
+        lab.say(format!("packets: {heard:?}"));
+        ensure!(
+            heard.iter().all(|count| (50..110).contains(count)),
+            "{heard:?}"
+        );
+        Ok(())
+    });
+}

@@ -197,7 +197,7 @@ async fn open(shared: &Arc<Shared>) -> Result<bytes::Bytes> {
     }
     let (local, advertised) = addresses(shared);
     let offer = shared.lock().offer.clone();
-    let opened = match shared.open_media(local, advertised) {
+    let opened = match shared.open_media(local, advertised, offer.as_deref()) {
         Ok(media) => shared.gather(media, offer.as_deref()).await,
         Err(error) => Err(error),
     };
@@ -215,14 +215,26 @@ async fn open(shared: &Arc<Shared>) -> Result<bytes::Bytes> {
     }
     let body = match offer {
         None => media.negotiation.offer(MediaDirection::SendRecv),
-        Some(offer) => match media.negotiation.answer(&offer) {
-            Ok((body, _)) => body,
-            Err(error) => {
-                let warning = vec![("Warning".to_owned(), warning(&error.to_string()))];
-                refuse(shared, error.status(), None, warning).await?;
-                return Err(Error::Media(error.to_string()));
+        Some(offer) => {
+            let mut answered = media.negotiation.answer(&offer);
+            if media.shares_port()
+                && !answered
+                    .as_ref()
+                    .is_ok_and(|(_, agreed)| agreed.ice.is_some())
+            {
+                // Only ICE tells whose packets are whose on a port of many legs.
+                media = shared.open_media(local, advertised, None)?;
+                answered = media.negotiation.answer(&offer);
             }
-        },
+            match answered {
+                Ok((body, _)) => body,
+                Err(error) => {
+                    let warning = vec![("Warning".to_owned(), warning(&error.to_string()))];
+                    refuse(shared, error.status(), None, warning).await?;
+                    return Err(Error::Media(error.to_string()));
+                }
+            }
+        }
     };
     shared.start_media(media)?;
     shared.lock().local_description = Some(body.clone());

@@ -12,6 +12,7 @@ use super::recording::Record;
 use super::{Call, CallEvent, CallMonitor, Guard, HangupCause, Phase, Shared};
 use crate::endpoint::EndpointShared;
 use crate::error::{Error, Result};
+use crate::signalling::sip::Way;
 use crate::signalling::{CallInfo, sip};
 
 /// What a call is placed with.
@@ -28,6 +29,7 @@ pub(crate) struct DialRequest {
     pub(crate) max_forwards: Option<u8>,
     /// The call of ours that goes on with whom this reaches.
     pub(crate) continues: Option<Arc<Shared>>,
+    pub(crate) way: Option<Way>,
 }
 
 /// A call about to be placed; await it for the answered [`Call`], or
@@ -53,6 +55,12 @@ impl Dial {
             },
             timeout: None,
         }
+    }
+
+    /// Goes by this way, whatever host the URI names: to whom a request came from.
+    pub fn by(mut self, way: &Way) -> Self {
+        self.request.way = Some(way.clone());
+        self
     }
 
     /// The caller's URI; the account's, or `sip:callbot@` our address, by default.

@@ -129,7 +129,7 @@ pub(super) fn next_flow() -> FlowId {
 
 /// What every connection of an endpoint shares.
 pub(crate) struct Links {
-    pub(super) inbound: mpsc::Sender<Inbound>,
+    pub(crate) inbound: mpsc::Sender<Inbound>,
     pub(crate) tls: Tls,
     /// What a WebSocket of ours asks for, such as `/ws`.
     pub(super) websocket_path: String,

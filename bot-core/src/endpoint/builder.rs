@@ -60,6 +60,7 @@ pub struct EndpointBuilder {
     ice_servers: Vec<IceServer>,
     ice_relay_only: bool,
     ice_lite: bool,
+    port_per_call: bool,
     connections_per_address: usize,
     accounts: Vec<Account>,
     max_calls: usize,
@@ -93,6 +94,7 @@ impl Default for EndpointBuilder {
             ice_servers: Vec::new(),
             ice_relay_only: false,
             ice_lite: false,
+            port_per_call: false,
             connections_per_address: PER_ADDRESS,
             accounts: Vec::new(),
             max_calls: 5_000,
@@ -249,6 +251,16 @@ impl EndpointBuilder {
     /// Registers this account while the endpoint runs.
     pub fn account(mut self, account: Account) -> Self {
         self.accounts.push(account);
+        self
+    }
+
+    /// Gives each call UDP ports of its own, as those without ICE have them in
+    /// any case. By default the calls that come in with ICE share one port a
+    /// media thread, which takes less of the machine and of a firewall; calls
+    /// that this endpoint places, and those for which a STUN or TURN server is
+    /// asked, have their own.
+    pub fn port_per_call(mut self, own: bool) -> Self {
+        self.port_per_call = own;
         self
     }
 
@@ -426,6 +438,8 @@ impl EndpointBuilder {
             arrivals: tokio::sync::Mutex::new(arrivals_out),
             locator: locator.clone(),
             links,
+            memory: self.memory.clone(),
+            binding: tokio::sync::Mutex::new(()),
             ports: RtpPorts::new(self.rtp_ports, self.memory),
             media,
             media_options: MediaOptions {
@@ -442,6 +456,7 @@ impl EndpointBuilder {
                     limit: GATHERING,
                     absent: Arc::default(),
                 },
+                port_per_call: self.port_per_call,
             },
             clock,
             sounds: SoundCache::new(),

@@ -1,6 +1,8 @@
 //! An endpoint: listeners, accounts and ports, through which bots take and place calls.
 
+mod ask;
 mod builder;
+mod listeners;
 mod message;
 mod notifier;
 mod publication;
@@ -13,9 +15,11 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
+pub use ask::Ask;
+pub(crate) use ask::AskRequest;
 pub use builder::EndpointBuilder;
-pub use message::OutgoingRequest;
 pub(crate) use message::Sender;
+pub use message::TextMessage;
 pub use notifier::{IncomingSubscription, Subscriber};
 pub(crate) use publication::Published;
 pub use publication::{Publication, PublicationStatus, Publish};
@@ -26,6 +30,7 @@ pub(crate) use subscription::{Told as SubscriptionTold, Wanted as SubscriptionWa
 use crate::account::RegistrationStatus;
 use crate::call::{Dial, IncomingCall};
 use crate::driver::connection::ConnectionStatistics;
+use crate::driver::shared_port::MediaPortStatistics;
 use crate::error::{Error, Result};
 use crate::service::{Reply, Service};
 use crate::signalling::sip::{self, Arrival, ToSip};
@@ -135,6 +140,7 @@ impl Endpoint {
             .locator
             .listeners()
             .iter()
+            .filter(|listener| listener.is_open())
             .map(ToString::to_string)
             .collect()
     }
@@ -152,6 +158,13 @@ impl Endpoint {
     /// What TCP, TLS, WS and WSS connections brought so far, and what was refused of it.
     pub fn connections(&self) -> ConnectionStatistics {
         self.shared().links.counters.read()
+    }
+
+    /// What the UDP ports brought so far that ICE legs share, and what of it was
+    /// nobody's. What was refused of one call's packets is in its
+    /// [`statistics`](crate::Call::statistics).
+    pub fn media_ports(&self) -> MediaPortStatistics {
+        self.shared().media.shared_ports()
     }
 
     /// Calls that stand now.
@@ -198,6 +211,13 @@ impl Endpoint {
     /// rest up, unregisters, and waits until recordings are whole.
     pub async fn shutdown(&self, drain: Duration) {
         let shared = self.shared();
+        // Who runs a bot from the command line has no other place to read them.
+        let (connections, media_ports) = (self.connections(), self.media_ports());
+        tracing::info!(
+            ?connections,
+            ?media_ports,
+            "what strangers and peers brought until now"
+        );
         let _ = shared.commands.send(ToSip::Refuse).await;
         shared.closing.cancel();
         let mut active = shared.active.subscribe();

@@ -15,6 +15,7 @@ use crate::call::negotiate::MediaOptions;
 use crate::driver::clock::Clock;
 use crate::driver::connection::Links;
 use crate::driver::media::MediaHost;
+use crate::driver::memory::MemoryHost;
 use crate::driver::ports::RtpPorts;
 use crate::signalling::sip::{Arrival, Locator, ToSip};
 use crate::sound::SoundCache;
@@ -25,6 +26,10 @@ pub(crate) struct EndpointShared {
     pub(crate) arrivals: tokio::sync::Mutex<mpsc::Receiver<Arrival>>,
     pub(crate) locator: Locator,
     pub(crate) links: Arc<Links>,
+    /// Where listeners are bound that come later; `None` is the machine's network.
+    pub(crate) memory: Option<MemoryHost>,
+    /// Held while a listener is bound.
+    pub(crate) binding: tokio::sync::Mutex<()>,
     pub(crate) ports: RtpPorts,
     pub(crate) media: MediaHost,
     pub(crate) media_options: MediaOptions,

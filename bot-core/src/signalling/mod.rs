@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::call::{HangupCause, Shared};
 use crate::error::Result;
@@ -216,6 +217,8 @@ pub struct CallInfo {
     /// We placed the call.
     pub(crate) placed: bool,
     pub(crate) media: MediaAddress,
+    /// Keeps the listener that the call came to, or goes out by.
+    pub(crate) line: Option<TaskTrackerToken>,
 }
 
 /// Where this side's RTP lives for one call.

@@ -102,6 +102,10 @@ pub(crate) struct Network {
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) advertise: Option<IpAddr>,
 
+    /// Give each call UDP ports of its own; without it those that come in with ICE share one a media thread
+    #[arg(long)]
+    pub(crate) port_per_call: bool,
+
     /// Connections (TCP, TLS, WS, WSS) that each listener takes from one address; a proxy in front may need more
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub(crate) connections_per_address: usize,
@@ -175,6 +179,7 @@ impl Network {
             .dtls_srtp(self.dtls_srtp)
             .webrtc(self.webrtc)
             .ice_lite(self.ice_lite)
+            .port_per_call(self.port_per_call)
             .connections_per_address(self.connections_per_address);
         for (flag, asks) in [("--dtls-srtp", self.dtls_srtp), ("--webrtc", self.webrtc)] {
             if asks && self.srtp == Srtp::Off {

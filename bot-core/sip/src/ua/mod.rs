@@ -18,6 +18,7 @@ mod core;
 mod event;
 mod events;
 mod receive;
+mod rest;
 mod servers;
 mod single;
 mod ways;
@@ -151,6 +152,7 @@ impl UserAgent {
                 }
             }
         }
+        self.rest();
     }
 
     /// What to do next; call it until it gives [`Output::Timeout`].
@@ -242,6 +244,11 @@ impl UserAgent {
     ) -> Result<(), UaError> {
         self.with_session(id, run)
             .unwrap_or(Err(UaError::UnknownCall))
+    }
+
+    /// Calls at once, from now on; those beyond it that stand go on.
+    pub fn set_max_calls(&mut self, calls: usize) {
+        self.core.config.max_calls = calls;
     }
 
     fn check_room(&self) -> Result<(), UaError> {

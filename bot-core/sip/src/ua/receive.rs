@@ -8,7 +8,7 @@ use super::{
     ClientUse, Event, FailedTransport, Failure, InviteId, RELIABLE, Registered, RegistrationId,
     Reliability, ServerRequestId, ServerUse, Source, UserAgent,
 };
-use crate::headers::HeaderName;
+use crate::headers::{HeaderName, Headers};
 use crate::invite::{Session, acknowledge_stray, replaced, too_brief};
 use crate::message::{Method, Request, Response, StatusCode};
 use crate::timers::TimerId;
@@ -26,6 +26,9 @@ impl UserAgent {
         let Some(salvage) = why.salvage() else {
             return;
         };
+        if response.status == StatusCode(400) {
+            response.reason = bytes::Bytes::from(format!("Bad Request: {why}"));
+        }
         let request = Request {
             method: salvage.method.clone().unwrap_or(Method::Options),
             uri: match "sip:malformed.invalid".parse() {
@@ -73,14 +76,19 @@ impl UserAgent {
 
     /// The client knows the answer by its Via and CSeq, so those are enough (RFC 4475 section 3.3.1).
     fn refuse_malformed(&mut self, source: &Source, mut request: Request, why: &str) {
-        if request.headers.stamp_source(source.remote).is_err()
-            || !request.headers.contains(&HeaderName::CSeq)
-        {
+        let headers = &mut request.headers;
+        if !headers.contains(&HeaderName::CSeq) || !headers.contains(&HeaderName::Via) {
             return;
         }
+        let stamped = headers.stamp_source(source.remote).is_ok();
         let mut response = request.response(StatusCode(400));
         response.reason = bytes::Bytes::from(format!("Bad Request: {why}"));
-        self.core.respond_stateless(source, &request, response);
+        if stamped {
+            self.core.respond_stateless(source, &request, response);
+        } else if request.method != Method::Ack {
+            // No Via says where the answer belongs, but somebody asked (RFC 4475 section 3.1.2.1).
+            self.core.respond_to_source(source, response);
+        }
     }
 
     fn receive_ack(&mut self, now: Instant, request: &Request, key: Key) {
@@ -210,6 +218,22 @@ impl UserAgent {
             response
                 .headers
                 .push(HeaderName::AcceptEncoding, &b"identity"[..]);
+            return Some(response);
+        }
+        if request.method == Method::Register
+            && headers.get(&HeaderName::Contact).map(str::trim) != Some("*")
+            && let Some(Err(why)) = headers.contacts().find(Result::is_err)
+        {
+            let mut response = request.response(StatusCode(400));
+            response.reason = bytes::Bytes::from(format!("Bad Request: {why}"));
+            return Some(response);
+        }
+        if request.method == Method::Invite && !takes_descriptions(headers) {
+            let mut response = request.response(StatusCode(406));
+            response.headers.push(
+                HeaderName::Warning,
+                &b"304 callbot \"calls are described by application/sdp\""[..],
+            );
             return Some(response);
         }
         None
@@ -462,4 +486,16 @@ impl UserAgent {
             }
         });
     }
+}
+
+/// Whether an answer may hold a session description: without Accept it may (RFC 3261 section 20.1).
+fn takes_descriptions(headers: &Headers) -> bool {
+    let mut accepted = headers.values(&HeaderName::Accept).peekable();
+    accepted.peek().is_none()
+        || accepted.any(|range| {
+            let range = range.split(';').next().unwrap_or_default().trim();
+            ["application/sdp", "application/*", "*/*"]
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(range))
+        })
 }

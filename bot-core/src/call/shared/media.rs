@@ -36,14 +36,21 @@ impl Shared {
         self.changed.notify_waiters();
     }
 
-    /// Reserves RTP ports and makes the negotiation that names them.
+    /// Reserves RTP ports, or a place on the port of many legs where `offer` has
+    /// ICE, and makes the negotiation that names them. What we offer ourselves
+    /// has ports of its own, since its answer may have no ICE.
     pub(crate) fn open_media(
         self: &Arc<Self>,
         local_ip: std::net::IpAddr,
         advertised: std::net::IpAddr,
+        offer: Option<&[u8]>,
     ) -> Result<OpenMedia> {
         let endpoint = &self.endpoint;
-        let (socket, port) = endpoint.ports.take(local_ip).ok_or_else(|| {
+        let place = offer
+            .filter(|offer| endpoint.media_options.shares_port(offer))
+            .and_then(|_| endpoint.media.share(local_ip, &endpoint.ports))
+            .or_else(|| endpoint.ports.take(local_ip));
+        let (socket, port) = place.ok_or_else(|| {
             Error::Exhausted(
                 "no RTP port is free: widen --rtp-ports or lower --max-calls".to_owned(),
             )
@@ -282,4 +289,11 @@ pub(crate) struct OpenMedia {
     socket: crate::driver::socket::MediaSocket,
     pub(crate) negotiation: Negotiation,
     session: MediaSession,
+}
+
+impl OpenMedia {
+    /// Whether its packets come to a port of many legs.
+    pub(crate) fn shares_port(&self) -> bool {
+        self.socket.shared().is_some()
+    }
 }

@@ -27,10 +27,11 @@ pub(crate) fn call_info(request: &Request, source: &Source, media: MediaAddress)
         headers: pairs(headers),
         placed: false,
         media,
+        line: None,
     }
 }
 
-pub(crate) fn uri_of(address: Option<&NameAddr<'_>>) -> String {
+pub(super) fn uri_of(address: Option<&NameAddr<'_>>) -> String {
     address
         .map(|address| address.uri.to_owned())
         .unwrap_or_default()

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use callbot_sip::Uri;
 use callbot_sip::ua::{FlowId, PeerHost, Protocol, Source, Target};
 
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
 use super::Listener;
 use crate::driver::resolve::resolve;
 use crate::driver::route::Routes;
@@ -15,7 +17,8 @@ use crate::signalling::MediaAddress;
 /// Knows our listeners and the addresses that peers see of us.
 #[derive(Clone)]
 pub(crate) struct Locator {
-    listeners: Arc<[Listener]>,
+    /// A list that is replaced as a whole; a listener keeps its place in it.
+    listeners: Arc<Mutex<Arc<[Listener]>>>,
     advertise: Option<IpAddr>,
     routes: Arc<Mutex<Routes>>,
 }
@@ -26,6 +29,8 @@ pub(crate) struct Located {
     pub(crate) uri: Uri,
     pub(crate) remote: SocketAddr,
     pub(crate) media: MediaAddress,
+    /// Keeps the listener, which a call may name as its Contact.
+    pub(crate) line: Option<TaskTrackerToken>,
 }
 
 /// Reads a URI that a user or a bot gave: `sip:` may be left out.
@@ -54,14 +59,55 @@ pub(crate) fn parse_uri(text: &str) -> Result<Uri> {
 impl Locator {
     pub(crate) fn new(listeners: Arc<[Listener]>, advertise: Option<IpAddr>) -> Self {
         Self {
-            listeners,
+            listeners: Arc::new(Mutex::new(listeners)),
             advertise,
             routes: Arc::default(),
         }
     }
 
-    pub(crate) fn listeners(&self) -> &[Listener] {
-        &self.listeners
+    /// The listeners as they are now, those that are closed among them.
+    pub(crate) fn listeners(&self) -> Arc<[Listener]> {
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Changes the list of listeners; none may leave its place.
+    pub(crate) fn change_listeners<T>(&self, change: impl FnOnce(&mut Vec<Listener>) -> T) -> T {
+        let mut listeners = self
+            .listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut list = listeners.to_vec();
+        let changed = change(&mut list);
+        *listeners = list.into();
+        changed
+    }
+
+    /// Holds the listener at `local` for a call, so that it outlives the call.
+    pub(crate) fn line(&self, protocol: Protocol, local: SocketAddr) -> Option<TaskTrackerToken> {
+        self.listener_at(protocol, local)
+            .map(|listener| listener.users.token())
+    }
+
+    /// Whether what came to `local` came to a listener that takes no new calls.
+    pub(crate) fn is_retiring(&self, protocol: Protocol, local: SocketAddr) -> bool {
+        self.listener_at(protocol, local)
+            .is_some_and(|listener| !listener.is_open())
+    }
+
+    fn listener_at(&self, protocol: Protocol, local: SocketAddr) -> Option<Listener> {
+        let fits = |listener: &&Listener| {
+            listener.protocol == protocol
+                && listener.local.port() == local.port()
+                && (listener.local.ip() == local.ip() || listener.local.ip().is_unspecified())
+        };
+        let listeners = self.listeners();
+        // A port may have had another listener before.
+        let open = listeners.iter().find(|one| fits(one) && one.is_open());
+        let any = || listeners.iter().rev().find(fits);
+        open.or_else(any).cloned()
     }
 
     /// Finds the way to `uri`, or to `proxy` when one is set. Cancel safe.
@@ -90,6 +136,7 @@ impl Locator {
             SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         };
+        let listener = listener.as_ref();
         let bind = listener.map_or(wildcard, |listener| listener.local.ip());
         let ip = self.advertised_ip(bind, remote.ip());
         let port = listener.map_or(0, |listener| listener.local.port());
@@ -106,6 +153,7 @@ impl Locator {
                 bind,
                 advertised: ip,
             },
+            line: listener.map(|listener| listener.users.token()),
         })
     }
 
@@ -129,7 +177,8 @@ impl Locator {
 
     /// Our own URI, as a peer on this machine or network would dial it.
     pub(crate) fn uri(&self, user: &str) -> String {
-        let Some(listener) = self.listeners.first() else {
+        let listeners = self.listeners();
+        let Some(listener) = listeners.iter().find(|listener| listener.is_open()) else {
             return format!("sip:{user}@127.0.0.1");
         };
         let ip = match listener.local.ip() {
@@ -153,14 +202,15 @@ impl Locator {
     }
 
     fn listens(&self, protocol: Protocol) -> bool {
-        self.listeners
+        self.listeners()
             .iter()
-            .any(|listener| listener.protocol == protocol)
+            .any(|listener| listener.is_open() && listener.protocol == protocol)
     }
 
     /// The listener whose address a request to `remote` names as ours. A
     /// wildcard or the very address of the route is best.
-    fn listener_for(&self, protocol: Protocol, remote: SocketAddr) -> Option<&Listener> {
+    fn listener_for(&self, protocol: Protocol, remote: SocketAddr) -> Option<Listener> {
+        let listeners = self.listeners();
         let fits = |listener: &&Listener| {
             listener.local.is_ipv4() == remote.is_ipv4()
                 && (listener.local.ip().is_loopback() == remote.ip().is_loopback()
@@ -168,9 +218,9 @@ impl Locator {
         };
         let same_family = |listener: &&Listener| listener.local.is_ipv4() == remote.is_ipv4();
         let speaks = || {
-            self.listeners
+            listeners
                 .iter()
-                .filter(|listener| listener.protocol == protocol)
+                .filter(|listener| listener.is_open() && listener.protocol == protocol)
         };
         speaks()
             .find(fits)
@@ -178,11 +228,17 @@ impl Locator {
             // Connections out need no listener of their own; any address of ours names us.
             .or_else(|| {
                 (protocol == Protocol::Tcp)
-                    .then(|| self.listeners.iter().find(same_family))
+                    .then(|| {
+                        listeners
+                            .iter()
+                            .filter(|one| one.is_open())
+                            .find(same_family)
+                    })
                     .flatten()
             })
             // A WebSocket of ours is reached by itself alone.
             .filter(|_| !protocol.is_websocket())
+            .cloned()
     }
 
     fn advertised_ip(&self, local: IpAddr, remote: IpAddr) -> IpAddr {
@@ -198,8 +254,9 @@ impl Locator {
 
     /// Whether this is an address that one of our listeners has, or that peers are told of it.
     pub(crate) fn is_own(&self, remote: SocketAddr) -> bool {
-        self.listeners.iter().any(|listener| {
-            listener.local.port() == remote.port()
+        self.listeners().iter().any(|listener| {
+            listener.is_open()
+                && listener.local.port() == remote.port()
                 && (listener.local.ip() == remote.ip()
                     || self.advertise == Some(remote.ip())
                     // An address is this machine's own when the way to it begins there.
@@ -215,7 +272,8 @@ impl Locator {
 
     /// The source of a datagram that came to a listener.
     pub(crate) fn datagram_source(&self, listener: usize, remote: SocketAddr) -> Option<Source> {
-        let listener = self.listeners.get(listener)?;
+        let listeners = self.listeners();
+        let listener = listeners.get(listener)?;
         Some(self.source(
             listener.protocol,
             listener.local,
@@ -235,15 +293,15 @@ impl Locator {
         remote: SocketAddr,
         flow: FlowId,
     ) -> Source {
-        let accepted = listener.and_then(|index| self.listeners.get(index));
+        let listeners = self.listeners();
+        let accepted = listener.and_then(|index| listeners.get(index));
         let port = match accepted {
             Some(listener) => listener.local.port(),
             // RFC 7118 5: whom we called by WebSocket cannot call us back but by it.
             None if protocol.is_websocket() => 0,
-            None => self
-                .listeners
+            None => listeners
                 .iter()
-                .find(|listener| listener.protocol == protocol)
+                .find(|listener| listener.is_open() && listener.protocol == protocol)
                 .map_or(local.port(), |listener| listener.local.port()),
         };
         self.source(protocol, local, port, remote, Some(flow))

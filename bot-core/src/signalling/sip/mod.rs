@@ -14,6 +14,7 @@ mod requests;
 mod subscriptions;
 mod task;
 mod transport;
+mod way;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,14 +34,15 @@ use crate::service::{Reply, Request};
 
 pub(crate) use callbot_sip::ua::ReferId;
 pub(crate) use follow::{check_uri, follow};
-pub(crate) use listen::{Listener, Wanted, bind};
+pub(crate) use listen::{Listener, ListenerState, Wanted, bind};
 pub(crate) use locate::Locator;
-pub(crate) use place::{check_account, leads_here, options, place, register};
+pub(crate) use place::{ask, check_account, leads_here, options, place, register};
 pub(crate) use requests::PendingRequest;
 pub(crate) use subscriptions::{
-    EventsCommand, NotifierId, PublicationId, SubscriptionId, publish, request, subscribe,
+    EventsCommand, NotifierId, PublicationId, SubscriptionId, publish, subscribe,
 };
 pub(crate) use task::{Parts, Settings, spawn};
+pub use way::Way;
 
 /// Commands of bots that wait for the task.
 pub(crate) const COMMANDS: usize = 8192;
@@ -113,6 +115,8 @@ pub(crate) enum ToSip {
         transmit: Box<callbot_sip::ua::Transmit>,
         result: std::io::Result<SocketAddr>,
     },
+    /// So many calls at once, from now on.
+    MaxCalls(usize),
     /// New calls are refused from now on.
     Refuse,
     /// Hangs all calls up.

@@ -9,11 +9,11 @@ use callbot_sip::{Method, Uri};
 use tokio::sync::{oneshot, watch};
 
 use super::locate::{Located, parse_uri};
-use super::{ToSip, convert};
+use super::{ToSip, Way, convert};
 use crate::account::{Account, RegistrationStatus};
 use crate::call::negotiate::Negotiation;
 use crate::call::{DialRequest, Shared};
-use crate::endpoint::{EndpointShared, Sender};
+use crate::endpoint::{AskRequest, EndpointShared, Sender};
 use crate::error::{Error, Result};
 use crate::service::Reply;
 use crate::signalling::CallInfo;
@@ -60,7 +60,10 @@ pub(super) async fn prepare(
     };
     let proxy = request.proxy.as_deref().or_else(registrar);
     let proxy = proxy.map(parse_uri).transpose()?;
-    let located = endpoint.locator.locate(uri, proxy.as_ref()).await?;
+    let located = match &request.way {
+        Some(way) => way.locate(uri, &endpoint.locator),
+        None => endpoint.locator.locate(uri, proxy.as_ref()).await?,
+    };
     let from = match (&request.from, account) {
         (Some(from), _) => from.clone(),
         (None, Some(account)) => account.aor.clone(),
@@ -91,6 +94,7 @@ pub(super) async fn prepare(
         headers: request.headers.clone(),
         placed: true,
         media: located.media,
+        line: located.line.clone(),
     });
     let Located {
         target, uri, media, ..
@@ -104,7 +108,7 @@ pub(super) async fn prepare(
         }
         None => {
             let call = Shared::new(info, endpoint.clone(), None);
-            let open = call.open_media(media.bind, media.advertised)?;
+            let open = call.open_media(media.bind, media.advertised, None)?;
             let mut open = call.gather(open, None).await?;
             let offer = open.negotiation.offer(MediaDirection::SendRecv);
             let plain = open.negotiation.plain_offer();
@@ -252,11 +256,50 @@ pub(crate) async fn leads_here(
     Ok(endpoint.locator.is_own(located.remote))
 }
 
+/// Sends a request outside any call. Cancel safe.
+pub(crate) async fn ask(endpoint: &Arc<EndpointShared>, asked: AskRequest) -> Result<Reply> {
+    let unfit = |why: &str| Error::Uri {
+        uri: asked.uri.clone(),
+        why: why.to_owned(),
+    };
+    let method: Method = asked
+        .method
+        .parse()
+        .map_err(|_| unfit("its method has characters that no method has"))?;
+    if matches!(
+        method,
+        Method::Invite | Method::Ack | Method::Cancel | Method::Bye
+    ) {
+        return Err(unfit(
+            "INVITE, ACK, CANCEL and BYE belong to calls: dial it",
+        ));
+    }
+    let out = outset(endpoint, &asked.uri, &asked.sender, asked.way.as_ref()).await?;
+    let name_addr = |uri: &String| parse_uri(uri).map(|uri| format!("<{}>", uri.as_str()));
+    let mut request = OutOfDialog::new(out.target, method, out.uri, out.from);
+    request.to = asked.to.as_ref().map(name_addr).transpose()?;
+    request.credentials = out.credentials;
+    request.headers = out
+        .route
+        .into_iter()
+        .map(|route| callbot_sip::Header::new(callbot_sip::HeaderName::Route, route))
+        .chain(convert::headers(asked.headers))
+        .collect();
+    request.body = asked
+        .body
+        .map(|(content_type, body)| callbot_sip::ua::Body::new(content_type, body));
+    send(endpoint, request).await
+}
+
 /// Asks a peer for its OPTIONS. Cancel safe.
 pub(crate) async fn options(endpoint: &Arc<EndpointShared>, uri: &str) -> Result<Reply> {
     let located = endpoint.locator.locate(parse_uri(uri)?, None).await?;
     let from = format!("<{}>", anonymous(&located));
     let request = OutOfDialog::new(located.target, Method::Options, located.uri, from);
+    send(endpoint, request).await
+}
+
+async fn send(endpoint: &EndpointShared, request: OutOfDialog) -> Result<Reply> {
     let (reply, answer) = oneshot::channel();
     let command = ToSip::Request {
         request: Box::new(request),
@@ -287,6 +330,7 @@ pub(super) async fn outset(
     endpoint: &Arc<EndpointShared>,
     uri: &str,
     sender: &Sender,
+    way: Option<&Way>,
 ) -> Result<Outset> {
     let uri = parse_uri(uri)?;
     let request = DialRequest {
@@ -297,7 +341,10 @@ pub(super) async fn outset(
     let is_open = uri.port().is_none() && uri.transport().is_none() && !uri.is_sips();
     let registrar = account.and_then(|account| account.registrar.as_deref());
     let proxy = registrar.filter(|_| is_open).map(parse_uri).transpose()?;
-    let located = endpoint.locator.locate(uri, proxy.as_ref()).await?;
+    let located = match way {
+        Some(way) => way.locate(uri, &endpoint.locator),
+        None => endpoint.locator.locate(uri, proxy.as_ref()).await?,
+    };
     let from = match (&sender.from, account) {
         (Some(from), _) => from.clone(),
         (None, Some(account)) => account.aor.clone(),

@@ -3,18 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use callbot_sip::ua::{self, OutOfDialog};
-use callbot_sip::{Header, Method};
+use callbot_sip::ua;
 use tokio::sync::{oneshot, watch};
 
+use super::convert;
 use super::place::{Outset, outset};
-use super::{ToSip, convert};
 use crate::endpoint::{
-    EndpointShared, PublicationStatus, Published, Sender, SubscriptionTold, SubscriptionWanted,
+    EndpointShared, PublicationStatus, Published, SubscriptionTold, SubscriptionWanted,
 };
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::package::Document;
-use crate::service::Reply;
 
 pub(crate) use callbot_sip::ua::{NotifierId, PublicationId, SubscriptionId};
 
@@ -66,7 +64,7 @@ pub(crate) async fn subscribe(
         contact_user,
         credentials,
         route,
-    } = outset(endpoint, &wanted.uri, &wanted.sender).await?;
+    } = outset(endpoint, &wanted.uri, &wanted.sender, None).await?;
     let mut subscribe = ua::Subscribe::new(target, uri, from, wanted.package);
     subscribe.accept = wanted.accept;
     subscribe.expires = wanted.expires;
@@ -82,7 +80,7 @@ pub(crate) async fn publish(
     endpoint: &Arc<EndpointShared>,
     state: Published,
 ) -> Result<ua::Publish> {
-    let out = outset(endpoint, &state.uri, &state.sender).await?;
+    let out = outset(endpoint, &state.uri, &state.sender, None).await?;
     let document = state.document;
     let body = ua::Body::new(document.content_type, document.body);
     let mut publish = ua::Publish::new(out.target, out.uri, state.package, body);
@@ -90,39 +88,4 @@ pub(crate) async fn publish(
     publish.credentials = out.credentials;
     publish.route = out.route;
     Ok(publish)
-}
-
-/// Sends a request that belongs to no call. Cancel safe: it is sent all the same.
-pub(crate) async fn request(
-    endpoint: &Arc<EndpointShared>,
-    uri: &str,
-    sender: &Sender,
-    method: &str,
-    headers: Vec<(String, String)>,
-    body: Option<Document>,
-) -> Result<Reply> {
-    let method: Method = method
-        .parse()
-        .map_err(|error| Error::other(format!("{method:?}: {error}")))?;
-    let out = outset(endpoint, uri, sender).await?;
-    let mut request = OutOfDialog::new(out.target, method, out.uri, out.from);
-    request.headers = out
-        .route
-        .into_iter()
-        .map(|route| Header::new(callbot_sip::HeaderName::Route, route))
-        .chain(convert::headers(headers))
-        .collect();
-    request.body = body.and_then(self::body);
-    request.credentials = out.credentials;
-    let (reply, answer) = oneshot::channel();
-    let command = ToSip::Request {
-        request: Box::new(request),
-        reply,
-    };
-    endpoint
-        .commands
-        .send(command)
-        .await
-        .map_err(|_| Error::Closed)?;
-    answer.await.map_err(|_| Error::Closed)?
 }

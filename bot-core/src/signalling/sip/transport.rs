@@ -163,14 +163,17 @@ impl Transport {
         transmit: &Transmit,
         remote: SocketAddr,
     ) -> Result<Way, Option<Failure>> {
+        let listeners = self.locator.listeners();
         let datagrams = || {
-            self.locator.listeners().iter().filter(|listener| {
-                listener.protocol == Protocol::Udp && listener.local.is_ipv4() == remote.is_ipv4()
+            listeners.iter().filter(|listener| {
+                listener.protocol == Protocol::Udp
+                    && listener.socket.is_some()
+                    && listener.local.is_ipv4() == remote.is_ipv4()
             })
         };
         let socket = datagrams()
             .find(|listener| Some(listener.local) == transmit.target.local)
-            .or_else(|| datagrams().next())
+            .or_else(|| datagrams().find(|listener| listener.is_open()))
             .and_then(|listener| listener.socket.as_ref());
         let Some(socket) = socket else {
             return Err(Some(broken(transmit, "no UDP listener fits this address")));

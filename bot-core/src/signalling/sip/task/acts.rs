@@ -92,6 +92,7 @@ impl SipTask {
                         .transport_failed(now, &FailedTransport::of(&transmit), why);
                 }
             },
+            ToSip::MaxCalls(calls) => self.ua.set_max_calls(calls),
             ToSip::Refuse => self.refusing = true,
             ToSip::HangUpAll => {
                 self.leave_followings(None);

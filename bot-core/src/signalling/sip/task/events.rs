@@ -160,7 +160,15 @@ impl SipTask {
             }
             Event::Registration { id, state } => self.on_registration(id, state),
             // Dealt with above.
-            _ => {}
+            Event::MessageInCall { .. }
+            | Event::Refer { .. }
+            | Event::ReferProgress { .. }
+            | Event::ReferFinished { .. }
+            | Event::Subscription { .. }
+            | Event::Notified { .. }
+            | Event::Subscribed { .. }
+            | Event::Unsubscribed { .. }
+            | Event::Publication { .. } => {}
         }
     }
 
@@ -180,7 +188,7 @@ impl SipTask {
                 tracing::debug!(%error, "not refused");
             }
         };
-        if self.refusing {
+        if self.refusing || self.locator.is_retiring(source.protocol, source.local) {
             let retry = vec![("Retry-After".to_owned(), "30".to_owned())];
             refuse(&mut self.ua, 503, retry);
             return;
@@ -201,7 +209,9 @@ impl SipTask {
             }
         };
         let media = self.locator.media_for(source);
-        let info = Arc::new(convert::call_info(request, source, media));
+        let mut info = convert::call_info(request, source, media);
+        info.line = self.locator.line(source.protocol, source.local);
+        let info = Arc::new(info);
         tracing::info!(call_id = info.call_id(), from = info.from(), to = info.target(), remote = %source.remote, "call comes in");
         let shared = Shared::new(info, self.endpoint.clone(), offer);
         self.adopt(invite, &shared, source.flow);
@@ -254,7 +264,7 @@ impl SipTask {
             return;
         }
         let pending = PendingRequest::new(id, self.endpoint.commands.clone());
-        let request = requests::request(request, source.remote);
+        let request = requests::request(request, source);
         // A full queue drops the pending request, which answers 500.
         let _ = self.arrivals.try_send(Arrival::Request(pending, request));
     }
