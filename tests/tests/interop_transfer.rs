@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use callbot_core::analysis::component_dbov;
+use callbot_core::trace::Ladder;
 use callbot_core::{Call, Endpoint, IncomingCall, Tone, TransferPolicy, Transferred, answer_with};
 use callbot_tests::prelude::*;
 use tokio::runtime::Runtime;
@@ -20,6 +21,8 @@ struct Bots {
     runtime: Runtime,
     endpoint: Endpoint,
     address: SocketAddr,
+    /// What was said, for when a test fails.
+    ladder: Ladder,
     calls: UnboundedReceiver<(String, Call)>,
 }
 
@@ -31,6 +34,7 @@ impl Bots {
     /// Bots whose own calls are offered such that a browser takes them, or as telephones want it.
     fn with(lab: &Lab, policy: TransferPolicy, webrtc: bool) -> Result<Self> {
         let address = SocketAddr::from(([127, 0, 0, 1], lab.port()?));
+        let ladder = Ladder::new();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -40,6 +44,7 @@ impl Bots {
                 .listen(format!("udp://{address}"))
                 .listen(format!("ws://{address}"))
                 .transfers(policy)
+                .ladder(&ladder)
                 .webrtc(webrtc)
                 .start(),
         )?;
@@ -61,6 +66,7 @@ impl Bots {
             runtime,
             endpoint,
             address,
+            ladder,
             calls,
         })
     }
@@ -95,7 +101,10 @@ impl Bots {
     fn hears(&self, lab: &Lab, who: &str, call: &Call, tone: f64) -> Result<()> {
         let end = Instant::now() + seconds(10);
         loop {
-            let heard = self.runtime.block_on(half_a_second(call))?;
+            let heard = self
+                .runtime
+                .block_on(half_a_second(call))
+                .with_context(|| format!("{who}; {}", self.ladder))?;
             if heard == [tone] {
                 lab.say(format!("{who} hears {tone} Hz"));
                 return Ok(());
@@ -396,7 +405,8 @@ fn jssip_joins_two_bots() {
         bots.hears(lab, "carol", &carol, PEER)?;
         page.transfer_to()?;
         page.wait_for("transfer", seconds(10), |news| news["kind"] == "accepted")?;
-        bots.hears(lab, "bob", &bob, CAROL)?;
+        bots.hears(lab, "bob", &bob, CAROL)
+            .with_context(|| format!("carol's call: {:?}", carol.hangup_cause()))?;
         bots.hears(lab, "carol", &carol, BOB)?;
         ensure!(bots.calls.try_recv().is_err(), "Carol was called twice");
         page.quit()
@@ -470,13 +480,16 @@ fn sipp_takes_a_call_over() {
         let scenario =
             std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/sipp/replaces.xml");
         let caller = Sipp::caller(bots.address, &scenario)
+            .calls(1)
             .with("-s", "bob")
-            .with("-key", format!("media_one {}", ports[0]))
-            .with("-key", format!("media_two {}", ports[1]));
+            // An option of two words each.
+            .with("-key", "media_one")
+            .with(&ports[0].to_string(), "-key")
+            .with("media_two", ports[1]);
         let mut running = caller.start(lab)?;
         let bob = bots.answered("bob")?;
         let mut events = bob.events();
-        let got = running.finish(seconds(15))?;
+        let got = running.finish(seconds(12))?;
         ensure!(got.successful == 1 && got.failed == 0, "{got}");
         bots.ended("bob", &bob)?;
         ensure!(bots.calls.try_recv().is_err(), "the bot was called twice");

@@ -67,10 +67,7 @@ impl SipTask {
             } => self.on_continue(*invite, continued, *negotiation),
             ToSip::Events(command) => self.on_events_command(command),
             ToSip::FailTransfer { continued, error } => self.on_transfer_failed(continued, error),
-            ToSip::Leave(invite) => {
-                // The far end was faster, most likely.
-                let _ = self.ua.bye(now, invite, Vec::new());
-            }
+            ToSip::Leave(invite) => self.leave(invite),
             ToSip::Respond { id, reply } => {
                 let body = requests::body(&reply);
                 let headers = convert::headers(reply.headers);

@@ -4,7 +4,7 @@
 //! then it takes the old one's place, whose end nobody hears of any more. If the old one ends first, its call waits for
 //! what becomes of the new one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use callbot_sip::ua::{
@@ -25,6 +25,10 @@ use crate::signalling::{Act, Signal, TransferAsked, TransferNews, TransferTo};
 /// How long the far end of a call that went on elsewhere may take to hang up, which is its part (RFC 5589 section 6.1).
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// How long a dialog stays whose call goes on with somebody else. A far end that closes its media would otherwise say so to
+/// the port on which keys are just being agreed on with the new one.
+const OVERLAP: Duration = Duration::from_millis(500);
+
 /// The transfers that are under way.
 #[derive(Default)]
 pub(super) struct Transfers {
@@ -32,6 +36,8 @@ pub(super) struct Transfers {
     asked: HashMap<ReferId, mpsc::Sender<TransferNews>>,
     /// Theirs that are followed, by the new dialog.
     following: HashMap<InviteId, Following>,
+    /// Dialogs whose calls go on elsewhere, until they are ended.
+    left: BTreeSet<InviteId>,
 }
 
 struct Following {
@@ -102,6 +108,11 @@ impl SipTask {
         new.sort_unstable();
         for id in new {
             let _ = self.ua.bye(now, id, Vec::new());
+        }
+        if old.is_none() {
+            for left in self.transfers.left.clone() {
+                self.leave(left);
+            }
         }
     }
 
@@ -206,6 +217,7 @@ impl SipTask {
                 self.on_not_followed(invite, &cause);
             }
             Event::Ended { invite, cause } => {
+                self.transfers.left.remove(&invite);
                 let following = self
                     .transfers
                     .following
@@ -351,11 +363,24 @@ impl SipTask {
         self.move_call(entry, new);
         continued.finish(Ok(()));
         if !was_kept {
-            let commands = self.endpoint.commands.clone();
-            tokio::spawn(async move {
-                tokio::time::sleep(FAREWELL).await;
-                let _ = commands.send(ToSip::Leave(old)).await;
-            });
+            self.leave_after(old, FAREWELL);
+        }
+    }
+
+    /// Ends a dialog whose call goes on elsewhere, unless its far end does so before.
+    fn leave_after(&mut self, old: InviteId, wait: Duration) {
+        self.transfers.left.insert(old);
+        let commands = self.endpoint.commands.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            let _ = commands.send(ToSip::Leave(old)).await;
+        });
+    }
+
+    pub(super) fn leave(&mut self, old: InviteId) {
+        if self.transfers.left.remove(&old) {
+            // The far end may be faster.
+            let _ = self.ua.bye(self.now(), old, Vec::new());
         }
     }
 
@@ -430,7 +455,7 @@ impl SipTask {
                     call.failure = None;
                     self.move_call(call, new);
                 }
-                let _ = self.ua.bye(now, old, Vec::new());
+                self.leave_after(old, OVERLAP);
             }
             Err(status) => {
                 if let Err(error) = self.ua.reject(now, new, status, None, Vec::new()) {
