@@ -349,7 +349,7 @@ struct Inbox(tokio::sync::mpsc::UnboundedSender<String>);
 #[callbot_core::async_trait]
 impl callbot_core::Service for Inbox {
     fn bot(&self, _: &callbot_core::CallInfo) -> Box<dyn callbot_core::Bot> {
-        Box::new(early_media::Doorkeeper::default())
+        Box::new(early_media::Doorkeeper)
     }
 
     async fn on_request(&self, request: callbot_core::Request) -> callbot_core::Reply {

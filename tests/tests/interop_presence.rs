@@ -12,6 +12,9 @@ use callbot_tests::prelude::*;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+/// Who sent which text.
+type Inbox = UnboundedReceiver<(String, String)>;
+
 /// Takes texts, refuses calls.
 struct Texts(UnboundedSender<(String, String)>);
 
@@ -41,10 +44,7 @@ impl Service for Texts {
 }
 
 /// An endpoint with the account `bot` at this Kamailio.
-fn bot(
-    lab: &Lab,
-    kamailio: &Kamailio,
-) -> Result<(Runtime, Endpoint, UnboundedReceiver<(String, String)>)> {
+fn bot(lab: &Lab, kamailio: &Kamailio) -> Result<(Runtime, Endpoint, Inbox)> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
