@@ -39,11 +39,13 @@
 //!   Opus is encoded or decoded, and its build needs cmake.
 
 mod account;
+mod auth;
 mod bot;
 mod call;
 pub mod driver;
 mod endpoint;
 mod error;
+mod guard;
 pub mod package;
 mod router;
 mod run;
@@ -53,21 +55,24 @@ mod sound;
 mod template;
 pub mod trace;
 
-pub use account::{Account, RegistrationStatus};
+pub use account::{Account, Binding, Registration, RegistrationStatus};
 pub use async_trait::async_trait;
+pub use auth::{DigestAlgorithm, DigestAuth};
 pub use bot::Bot;
 pub use call::{
     Answer, AudioIn, AudioOut, Bridge, BridgeEnd, BridgeSide, Bridgeable, Call, CallEvent,
     CallMonitor, Cause, Dial, DtmfMethod, EarlyCall, Gather, Gathered, HangupCause, IncomingCall,
-    OutgoingCall, Party, Play, PlayEnd, Playback, Record, RecordEnd, Recorded, Recording, SendDtmf,
-    Transfer, TransferPolicy, TransferRequest, Transferred, Transferring, bridge,
+    MusicOnHold, OutgoingCall, Party, Play, PlayEnd, Playback, Reason, Record, RecordEnd, Recorded,
+    Recording, SendDtmf, Transfer, TransferPolicy, TransferRequest, Transferred, Transferring,
+    bridge,
 };
 pub use callbot_media::analysis;
 pub use callbot_media::codec::Codec;
 pub use callbot_media::frame::Frame;
 pub use callbot_media::leg::srtp::Profile as SrtpProfile;
+pub use callbot_media::leg::transport::Refusals;
 pub use callbot_media::player::Prompt;
-pub use callbot_media::sdp::{Keying, SrtpPolicy};
+pub use callbot_media::sdp::{Direction, Keying, SrtpPolicy};
 pub use callbot_media::session::Statistics;
 pub use callbot_media::tone::Tone;
 pub use driver::connection::ConnectionStatistics;
@@ -76,13 +81,14 @@ pub use driver::ice::{IceServer, IceServerError};
 pub use driver::shared_port::MediaPortStatistics;
 pub use endpoint::{
     Ask, Endpoint, EndpointBuilder, IncomingSubscription, Notification, Publication,
-    PublicationStatus, Publish, Subscribe, Subscriber, Subscription, SubscriptionStatus,
-    TextMessage,
+    PublicationStatus, Publish, Refresher, ReliableProvisionals, SessionTimer, Subscribe,
+    Subscriber, Subscription, SubscriptionStatus, TextMessage,
 };
 pub use error::{Error, Result, StartError};
+pub use guard::Guarded;
 pub use router::Router;
 pub use run::{run, shutdown_signal};
 pub use service::{Contact, Reply, Request, Service, answer_with};
-pub use signalling::CallInfo;
 pub use signalling::sip::Way;
+pub use signalling::{CallInfo, Diversion, HistoryEntry, Identity, Privacy};
 pub use sound::Sound;

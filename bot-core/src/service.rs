@@ -7,10 +7,12 @@ use std::pin::Pin;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::auth::DigestAuth;
 use crate::bot::Bot;
 use crate::call::IncomingCall;
 use crate::endpoint::IncomingSubscription;
 use crate::error::Result;
+use crate::guard::Guarded;
 use crate::signalling::CallInfo;
 use crate::signalling::sip::Way;
 
@@ -39,6 +41,15 @@ pub trait Service: Send + Sync + 'static {
     async fn on_subscribe(&self, subscription: IncomingSubscription) {
         // An endpoint that is gone needs no answer.
         let _ = subscription.reject(489).await;
+    }
+
+    /// Lets in only callers and senders who prove who they are (401 otherwise). A bot reads who it was from
+    /// [`CallInfo::user`].
+    fn guarded_by(self, auth: DigestAuth) -> Guarded<Self>
+    where
+        Self: Sized,
+    {
+        Guarded::new(self, auth)
     }
 }
 
@@ -99,6 +110,7 @@ pub struct Request {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Bytes,
     pub(crate) source: SocketAddr,
+    pub(crate) account: Option<String>,
     pub(crate) from: String,
     pub(crate) to: String,
     pub(crate) contacts: Vec<Contact>,
@@ -180,6 +192,11 @@ impl Request {
     /// The body, as it came.
     pub fn body(&self) -> &[u8] {
         &self.body
+    }
+
+    /// The account that it is for, by its address of record; `None` when no registration of this endpoint brought it.
+    pub fn account(&self) -> Option<&str> {
+        self.account.as_deref()
     }
 
     /// Where it came from.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use callbot_core::{Call, CallEvent, Endpoint, Error, OutgoingCall, Result, Sound};
+use callbot_core::{Call, CallEvent, Endpoint, Error, OutgoingCall, Party, Result, Sound};
 use tokio::sync::broadcast;
 
 use crate::answer;
@@ -269,7 +269,8 @@ async fn next(events: &mut broadcast::Receiver<CallEvent>) -> Option<Progress> {
         Ok(CallEvent::DigitStarted { digit }) => Some(Progress::Digit(digit)),
         Ok(CallEvent::MediaLost { text }) => Some(Progress::MediaLost(text)),
         Ok(CallEvent::MediaResumed) => Some(Progress::MediaResumed),
-        Ok(CallEvent::Held { held }) => Some(Progress::Held(held)),
+        Ok(CallEvent::Held { by: Party::Remote }) => Some(Progress::Held(true)),
+        Ok(CallEvent::Resumed { by: Party::Remote }) => Some(Progress::Held(false)),
         Ok(CallEvent::Ended(_)) | Err(broadcast::error::RecvError::Closed) => {
             std::future::pending().await
         }

@@ -115,6 +115,13 @@ impl Sipp {
         self
     }
 
+    /// Neither repeats anything by itself nor hides what comes again: the scenario says all.
+    #[must_use]
+    pub fn strict(mut self) -> Self {
+        self.arguments.push("-nr".to_owned());
+        self
+    }
+
     /// The name of its log files, where a test runs more than one.
     #[must_use]
     pub fn named(mut self, name: &str) -> Self {

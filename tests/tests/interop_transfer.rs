@@ -278,8 +278,10 @@ fn baresip_holds_and_is_held() {
         let mut held = |expected: bool| -> Result<()> {
             let news = async {
                 loop {
-                    if let callbot_core::CallEvent::Held { held } = events.recv().await? {
-                        return anyhow::Ok(held);
+                    match events.recv().await? {
+                        callbot_core::CallEvent::Held { .. } => return anyhow::Ok(true),
+                        callbot_core::CallEvent::Resumed { .. } => return Ok(false),
+                        _ => {}
                     }
                 }
             };

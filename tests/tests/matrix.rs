@@ -245,11 +245,14 @@ impl Caller {
         self.hears("0").await;
         let mut seen = Vec::new();
         while let Ok(event) = events.try_recv() {
-            if let CallEvent::Held { held } = event {
-                seen.push(held);
+            match event {
+                CallEvent::Held { by } => seen.push((true, by)),
+                CallEvent::Resumed { by } => seen.push((false, by)),
+                _ => {}
             }
         }
-        assert_eq!(seen, [true, false], "{:?}", self.leg);
+        let by = Party::Remote;
+        assert_eq!(seen, [(true, by), (false, by)], "{:?}", self.leg);
     }
 
     async fn digits_by_info(&self) {

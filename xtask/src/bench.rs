@@ -24,7 +24,7 @@ pub(crate) struct Options {
     /// What to measure; all when left out
     #[arg(value_enum, default_value_t = Part::All)]
     part: Part,
-    /// Fewer and shorter rounds, 200 calls instead of 1,000 or 400: good to a tenth or two
+    /// Fewer and shorter rounds, 200 calls instead of 1,000 or 250: good to a tenth or two
     #[arg(long)]
     quick: bool,
     /// Install sipbot into .peers/ first (from crates.io; takes minutes)

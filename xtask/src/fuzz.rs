@@ -55,6 +55,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     build
         .arg(folder.join("Cargo.toml"))
         .env("RUSTFLAGS", COVERAGE);
+    if !chosen
+        .iter()
+        .any(|target| ["sdp", "media"].contains(target))
+    {
+        // Then there is no C library to be built.
+        build.arg("--no-default-features");
+    }
     for target in &chosen {
         build.args(["--bin", target]);
     }

@@ -9,6 +9,7 @@ pub mod headers;
 pub mod ids;
 mod invite;
 pub mod message;
+mod outbound;
 mod publication;
 mod registration;
 #[cfg(feature = "rsip")]

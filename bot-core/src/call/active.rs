@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use callbot_media::sdp::Direction as MediaDirection;
 use callbot_media::session::{Command, Statistics};
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::broadcast;
 
 use super::audio::{AudioIn, AudioOut};
 use super::dtmf::SendDtmf;
@@ -14,7 +13,7 @@ use super::playback::Play;
 use super::recording::Record;
 use super::{CallEvent, CallMonitor, Guard, HangupCause, Shared};
 use crate::error::{Error, Result};
-use crate::signalling::{Act, CallInfo};
+use crate::signalling::CallInfo;
 use crate::sound::Sound;
 
 /// An established call. Clones are handles on the same call.
@@ -170,44 +169,6 @@ impl Call {
     /// Watches the call without holding it.
     pub fn monitor(&self) -> CallMonitor {
         CallMonitor::new(self.shared.clone())
-    }
-
-    /// Puts the far end on hold: we send nothing any more and hear nothing
-    /// (re-INVITE with `a=sendonly` answered, RFC 3264 8.4).
-    ///
-    /// # Errors
-    /// [`Error::Media`] when the far end refuses.
-    pub async fn hold(&self) -> Result<()> {
-        self.reoffer(MediaDirection::SendOnly).await
-    }
-
-    /// Takes the far end off hold.
-    ///
-    /// # Errors
-    /// [`Error::Media`] when the far end refuses.
-    pub async fn resume(&self) -> Result<()> {
-        self.reoffer(MediaDirection::SendRecv).await
-    }
-
-    async fn reoffer(&self, direction: MediaDirection) -> Result<()> {
-        let (done, answered) = oneshot::channel();
-        let body = {
-            let mut state = self.shared.lock();
-            if state.reoffer.is_some() {
-                return Err(Error::State("another hold or resume is on its way"));
-            }
-            let Some(negotiation) = state.negotiation.as_mut() else {
-                return Err(Error::State("the call has no media"));
-            };
-            let body = negotiation.offer(direction);
-            state.reoffer = Some(done);
-            body
-        };
-        self.shared.act(Act::Reoffer { body })?;
-        match self.shared.until_ended(answered).await? {
-            Ok(result) => result,
-            Err(_) => Err(Error::HungUp(self.shared.ended().await)),
-        }
     }
 
     /// Hangs up, and waits until the far end knows, for 2 s at most: media has

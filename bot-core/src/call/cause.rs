@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::Reason;
+
 /// Which side ended a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Party {
@@ -98,6 +100,8 @@ pub struct HangupCause {
     pub(crate) text: String,
     /// The far end's Reason header, as it came.
     pub(crate) reason: Option<String>,
+    /// The headers of the message that ended the call, when it was the far end's.
+    pub(crate) headers: Vec<(String, String)>,
 }
 
 impl HangupCause {
@@ -108,6 +112,7 @@ impl HangupCause {
             status: None,
             text: text.into(),
             reason: None,
+            headers: Vec::new(),
         }
     }
 
@@ -118,12 +123,37 @@ impl HangupCause {
             status: Some(status),
             text: reason.into(),
             reason: None,
+            headers: Vec::new(),
         }
     }
 
     pub(crate) fn with_reason(mut self, reason: Option<String>) -> Self {
         self.reason = reason;
         self
+    }
+
+    pub(crate) fn with_headers(mut self, headers: Vec<(String, String)>) -> Self {
+        self.headers = headers;
+        self
+    }
+
+    /// The first header of this name in the far end's BYE, CANCEL or refusal;
+    /// the name's case does not matter.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut named = self
+            .headers
+            .iter()
+            .filter(|(have, _)| have.eq_ignore_ascii_case(name));
+        named.next().map(|(_, value)| value.as_str())
+    }
+
+    /// Why the far end ended the call, in its own words (RFC 3326): often one
+    /// reason of SIP's and one of Q.850.
+    pub fn reason(&self) -> Vec<Reason> {
+        self.reason
+            .as_deref()
+            .map(Reason::parse)
+            .unwrap_or_default()
     }
 
     /// The cause as the value of a Reason header (RFC 3326), to be passed on to

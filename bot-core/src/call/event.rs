@@ -5,7 +5,7 @@ use std::time::Duration;
 use callbot_media::leg::srtp::Profile;
 use callbot_media::sdp::Keying;
 
-use super::HangupCause;
+use super::{HangupCause, Party};
 
 /// One event of a call. Events are opt-in: a bot's linear body needs none.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,10 +48,16 @@ pub enum CallEvent {
         /// Whether it speaks now.
         speaking: bool,
     },
-    /// The far end put the call on hold, or took it off.
+    /// The call was put on hold: by the far end, which keeps us from sending,
+    /// or by us, who hear nothing of it.
     Held {
-        /// Whether it is on hold now.
-        held: bool,
+        /// Who holds.
+        by: Party,
+    },
+    /// The call was taken off hold.
+    Resumed {
+        /// Who held.
+        by: Party,
     },
     /// No RTP came for a while; the sentence names the likely cause.
     MediaLost {

@@ -9,6 +9,7 @@ use callbot_media::sdp::Direction as MediaDirection;
 use tokio::time::Instant;
 
 use super::{Call, CallMonitor, EarlyCall, Guard, HangupCause, Phase, Shared};
+use crate::auth::DigestAuth;
 use crate::error::{Error, Result};
 use crate::signalling::{Act, CallInfo};
 
@@ -37,12 +38,20 @@ impl IncomingCall {
     /// # Errors
     /// [`Error::HungUp`] when the caller gave up.
     pub async fn ring(&self) -> Result<()> {
+        self.ring_with(Vec::new()).await
+    }
+
+    /// The same, with headers of the 180.
+    ///
+    /// # Errors
+    /// As [`IncomingCall::ring`].
+    pub async fn ring_with(&self, headers: Vec<(String, String)>) -> Result<()> {
         if let Some(cause) = self.shared.cause() {
             return Err(Error::HungUp(cause));
         }
         self.shared.act(Act::Ring {
             status: 180,
-            headers: Vec::new(),
+            headers,
             body: None,
         })?;
         self.shared.advance(Phase::Ringing(180));
@@ -56,10 +65,18 @@ impl IncomingCall {
     /// [`Error::Media`] when there is no common codec, [`Error::HungUp`] when
     /// the caller gave up.
     pub async fn progress(self) -> Result<EarlyCall> {
+        self.progress_with(Vec::new()).await
+    }
+
+    /// The same, with headers of the 183.
+    ///
+    /// # Errors
+    /// As [`IncomingCall::progress`].
+    pub async fn progress_with(self, headers: Vec<(String, String)>) -> Result<EarlyCall> {
         let body = open(&self.shared).await?;
         self.shared.act(Act::Ring {
             status: 183,
-            headers: Vec::new(),
+            headers,
             body: Some(body),
         })?;
         self.shared.advance(Phase::Ringing(183));
@@ -70,6 +87,34 @@ impl IncomingCall {
     /// answer; digits and audio since the 200 are kept.
     pub fn answer(self) -> Answer {
         Answer::new(self.shared, self.guard)
+    }
+
+    /// Asks the caller who it is (digest, RFC 3261 22): gives the user, which [`CallInfo::user`] then names too. A
+    /// caller that has not said yet is refused with 401, and calls again with what was asked for: as a new call, with
+    /// a bot of its own, to which this one says [`Error::HungUp`].
+    ///
+    /// # Errors
+    /// [`Error::HungUp`] when the caller was refused, or gave up first.
+    pub async fn authenticate(&self, auth: &DigestAuth) -> Result<String> {
+        let info = &self.shared.info;
+        let body = self.shared.lock().offer.clone().unwrap_or_default();
+        let values = info.headers.iter();
+        let values = values
+            .filter(|(name, _)| name.eq_ignore_ascii_case("Authorization"))
+            .map(|(_, value)| value.as_str());
+        match auth.judge("INVITE", &body, values) {
+            Ok(user) => {
+                let _ = info.user.set(user.clone());
+                Ok(user)
+            }
+            Err(challenges) => {
+                let challenges = challenges
+                    .into_iter()
+                    .map(|value| ("WWW-Authenticate".to_owned(), value));
+                refuse(&self.shared, 401, None, challenges.collect()).await?;
+                Err(Error::HungUp(self.shared.ended().await))
+            }
+        }
     }
 
     /// Refuses the call with a status from 400 to 699, such as 486.

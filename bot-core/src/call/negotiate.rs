@@ -88,6 +88,21 @@ impl IceParts {
     }
 }
 
+/// Addresses that are read of one offer.
+const OFFERED_MAX: usize = 64;
+
+/// Where an offer with ICE says that its side can be reached, as far as that is addresses.
+pub(crate) fn offered_addresses(offer: &[u8]) -> Vec<SocketAddr> {
+    String::from_utf8_lossy(offer)
+        .lines()
+        .filter_map(|line| line.strip_prefix("a=candidate:"))
+        .filter_map(|line| line.trim().parse::<IceCandidate>().ok())
+        .filter(IceCandidate::is_usable)
+        .filter_map(|candidate| candidate.address())
+        .take(OFFERED_MAX)
+        .collect()
+}
+
 fn has_ice(offer: &[u8]) -> bool {
     String::from_utf8_lossy(offer).contains("a=ice-ufrag:")
 }
@@ -378,7 +393,17 @@ impl Negotiation {
         self.current.as_ref()
     }
 
-    /// Whether the far end keeps us from sending: it put us on hold.
+    /// Whether we keep the far end from sending, and whether it keeps us.
+    pub(crate) fn held_by(&self) -> (bool, bool) {
+        let wanted = self.direction();
+        let sends = self.current.as_ref().map(|n| n.direction.sends());
+        (
+            sends.is_some() && !wanted.receives(),
+            wanted.sends() && sends == Some(false),
+        )
+    }
+
+    /// Whether we may not send: the far end put us on hold, or we chose to listen only.
     pub(crate) fn held(&self) -> bool {
         self.current
             .as_ref()

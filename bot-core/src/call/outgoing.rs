@@ -13,7 +13,7 @@ use super::{Call, CallEvent, CallMonitor, Guard, HangupCause, Phase, Shared};
 use crate::endpoint::EndpointShared;
 use crate::error::{Error, Result};
 use crate::signalling::sip::Way;
-use crate::signalling::{CallInfo, sip};
+use crate::signalling::{CallInfo, Privacy, sip};
 
 /// What a call is placed with.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +30,10 @@ pub(crate) struct DialRequest {
     /// The call of ours that goes on with whom this reaches.
     pub(crate) continues: Option<Arc<Shared>>,
     pub(crate) way: Option<Way>,
+    pub(crate) session_timer: Option<Duration>,
+    pub(crate) require_reliable: bool,
+    pub(crate) privacy: Option<Privacy>,
+    pub(crate) late_offer: bool,
 }
 
 /// A call about to be placed; await it for the answered [`Call`], or
@@ -110,6 +114,42 @@ impl Dial {
     /// gives one less than came, so that a loop ends (RFC 3261 8.1.1.6).
     pub fn max_forwards(mut self, hops: u8) -> Self {
         self.request.max_forwards = Some(hops);
+        self
+    }
+
+    /// How long this call lasts without being refreshed (RFC 4028), in whole
+    /// seconds, instead of the endpoint's interval.
+    pub fn session_timer(mut self, interval: Duration) -> Self {
+        self.request.session_timer = Some(interval);
+        self
+    }
+
+    /// Whether the callee must send its provisional responses reliably
+    /// (RFC 3262), or refuse the call with 420.
+    pub fn require_reliable_provisionals(mut self, require: bool) -> Self {
+        self.request.require_reliable = require;
+        self
+    }
+
+    /// What is kept from the callee (RFC 3323): a Privacy header, and, where it
+    /// hides the caller, a From that says Anonymous. Who the caller is, says
+    /// [`asserted_identity`](Self::asserted_identity) to the network.
+    pub fn privacy(mut self, privacy: Privacy) -> Self {
+        self.request.privacy = Some(privacy);
+        self
+    }
+
+    /// Says who the caller is to a network that trusts us
+    /// (P-Asserted-Identity, RFC 3325): a `sip:` or `tel:` URI.
+    pub fn asserted_identity(self, uri: impl AsRef<str>) -> Self {
+        let uri = uri.as_ref().replace(['<', '>', '\r', '\n'], "");
+        self.header("P-Asserted-Identity", format!("<{uri}>"))
+    }
+
+    /// Makes no offer: the callee offers media, and our answer goes in the ACK
+    /// (RFC 3261 13.2.1), as some systems do.
+    pub fn late_offer(mut self, late: bool) -> Self {
+        self.request.late_offer = late;
         self
     }
 
@@ -259,6 +299,24 @@ impl OutgoingCall {
     /// Events from now on.
     pub fn events(&self) -> broadcast::Receiver<CallEvent> {
         self.shared.events()
+    }
+
+    /// The first header of this name in the newest provisional response.
+    pub fn header(&self, name: &str) -> Option<String> {
+        let state = self.shared.lock();
+        let headers = &state.progress.as_ref()?.headers;
+        let mut named = headers
+            .iter()
+            .filter(|(have, _)| have.eq_ignore_ascii_case(name));
+        named.next().map(|(_, value)| value.clone())
+    }
+
+    /// Gives the call up for a reason (RFC 3326), such as
+    /// `SIP;cause=200;text="Call completed elsewhere"`, and waits for its end.
+    pub async fn cancel_because(self, reason: impl Into<String>) -> HangupCause {
+        self.shared
+            .finish_with(vec![("Reason".to_owned(), reason.into())]);
+        self.shared.ended().await
     }
 
     /// Gives the call up (CANCEL) and waits for its end.

@@ -70,8 +70,13 @@ pub(crate) struct State {
     pub(crate) speaking: bool,
     /// Since when the far end speaks or is silent.
     pub(crate) voice_since: Instant,
+    /// Nothing can be sent: prompts and time-outs pause.
     pub(crate) held: bool,
+    /// Whether we hold the far end, and whether it holds us.
+    pub(crate) held_by: (bool, bool),
     pub(crate) peer: Option<Arc<PeerInfo>>,
+    /// What the newest provisional response says.
+    pub(crate) progress: Option<Arc<PeerInfo>>,
     pub(crate) answered_at: Option<Instant>,
     pub(crate) ended_at: Option<Instant>,
     pub(crate) last_statistics: Option<Statistics>,
@@ -124,7 +129,9 @@ impl Shared {
                 speaking: false,
                 voice_since: Instant::now(),
                 held: false,
+                held_by: (false, false),
                 peer: None,
+                progress: None,
                 answered_at: None,
                 ended_at: None,
                 last_statistics: None,

@@ -1,6 +1,6 @@
 //! How an endpoint is described and started.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -15,8 +15,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Endpoint, EndpointShared};
-use crate::account::{Account, RegistrationStatus};
+use super::{Endpoint, EndpointShared, ReliableProvisionals, SessionTimer};
+use crate::account::Account;
 use crate::call::TransferPolicy;
 use crate::call::negotiate::MediaOptions;
 use crate::driver::certificate::Identity;
@@ -28,9 +28,10 @@ use crate::driver::limits;
 use crate::driver::media::MediaHost;
 use crate::driver::memory::{self, MemoryHost};
 use crate::driver::ports::RtpPorts;
+use crate::driver::resolve::{Records, Resolver};
 use crate::driver::tls::{self, Tls, Trust};
 use crate::error::StartError;
-use crate::signalling::sip::{self, Locator, Parts, Settings, Wanted};
+use crate::signalling::sip::{self, Accounts, Locator, Parts, Settings, Wanted};
 use crate::sound::SoundCache;
 use crate::trace::{Ladder, MessageObserver, SipMessage};
 
@@ -59,16 +60,20 @@ pub struct EndpointBuilder {
     webrtc: bool,
     ice_servers: Vec<IceServer>,
     ice_relay_only: bool,
+    dns_server: Option<SocketAddr>,
     ice_lite: bool,
     port_per_call: bool,
     connections_per_address: usize,
     accounts: Vec<Account>,
+    register_rate: u32,
     max_calls: usize,
     media_threads: usize,
     rtp_timeout: Duration,
     transfers: TransferPolicy,
     packages: Vec<String>,
     user_agent: String,
+    reliable: ReliableProvisionals,
+    session_timer: Option<SessionTimer>,
     memory: Option<MemoryHost>,
     seed: Option<u64>,
     observer: Option<MessageObserver>,
@@ -93,16 +98,20 @@ impl Default for EndpointBuilder {
             webrtc: false,
             ice_servers: Vec::new(),
             ice_relay_only: false,
+            dns_server: None,
             ice_lite: false,
             port_per_call: false,
             connections_per_address: PER_ADDRESS,
             accounts: Vec::new(),
+            register_rate: 40,
             max_calls: 5_000,
             media_threads: std::thread::available_parallelism().map_or(1, usize::from),
             rtp_timeout: Duration::from_secs(10),
             transfers: TransferPolicy::default(),
             packages: Vec::new(),
             user_agent: concat!("callbot/", env!("CARGO_PKG_VERSION")).to_owned(),
+            reliable: ReliableProvisionals::default(),
+            session_timer: Some(SessionTimer::default()),
             memory: None,
             seed: None,
             observer: None,
@@ -248,9 +257,24 @@ impl EndpointBuilder {
         self
     }
 
-    /// Registers this account while the endpoint runs.
+    /// Asks this DNS server for everything (RFC 3263), in the place of the machine's resolver and its hosts file.
+    pub fn dns_server(mut self, server: SocketAddr) -> Self {
+        self.dns_server = Some(server);
+        self
+    }
+
+    /// Registers this account while the endpoint runs; may be given more than once. See also
+    /// [`Endpoint::add_account`](super::Endpoint::add_account).
     pub fn account(mut self, account: Account) -> Self {
         self.accounts.push(account);
+        self
+    }
+
+    /// How many REGISTERs of all accounts leave in a second at most, 40 by default, and a fifth of that more at once:
+    /// when many accounts lose their connection together, they come back one after the other. It must be more than
+    /// the accounts divided by how long their registrations last in seconds.
+    pub fn registrations_per_second(mut self, rate: u32) -> Self {
+        self.register_rate = rate.max(1);
         self
     }
 
@@ -311,6 +335,20 @@ impl EndpointBuilder {
         self
     }
 
+    /// How provisional responses are made sure of (RFC 3262);
+    /// [`ReliableProvisionals::Supported`] by default.
+    pub fn reliable_provisionals(mut self, reliable: ReliableProvisionals) -> Self {
+        self.reliable = reliable;
+        self
+    }
+
+    /// Session timers (RFC 4028), by default every 1,800 s; `None` takes no
+    /// part in them.
+    pub fn session_timer(mut self, timer: impl Into<Option<SessionTimer>>) -> Self {
+        self.session_timer = timer.into();
+        self
+    }
+
     /// Stands on a host of an in-memory network instead of the machine's. The
     /// runtime must be a current-thread one; its clock may be paused.
     pub fn memory(mut self, host: MemoryHost) -> Self {
@@ -358,11 +396,14 @@ impl EndpointBuilder {
                 last: *self.rtp_ports.end(),
             });
         }
-        for account in &self.accounts {
-            sip::check_account(account).map_err(|error| StartError::Account {
-                account: account.aor.clone(),
+        let accounts = Accounts::default();
+        let mut entries = Vec::with_capacity(self.accounts.len());
+        for account in self.accounts.clone() {
+            let aor = account.aor.clone();
+            entries.push(accounts.add(account).map_err(|error| StartError::Account {
+                account: aor,
                 why: error.to_string(),
-            })?;
+            })?);
         }
         if let Some(server) = self
             .ice_servers
@@ -423,15 +464,14 @@ impl EndpointBuilder {
         }
         let (commands_in, commands_out) = mpsc::channel(sip::COMMANDS);
         let (arrivals_in, arrivals_out) = mpsc::channel(ARRIVALS);
-        let locator = Locator::new(listeners.into(), self.advertise);
-        let (statuses, registrations): (Vec<_>, Vec<_>) = self
-            .accounts
-            .iter()
-            .map(|account| {
-                let (status, seen) = watch::channel(RegistrationStatus::Registering);
-                (status, (account.aor.clone(), seen))
-            })
-            .unzip();
+        let records = match (self.dns_server, &self.memory) {
+            (Some(server), _) => Records::of_server(server).map_err(StartError::Dns)?,
+            (None, Some(_)) => Records::Addresses,
+            (None, None) => Records::of_machine(),
+        };
+        let seed = self.seed.unwrap_or_else(rand::random);
+        let resolver = Resolver::new(records, seed);
+        let locator = Locator::new(listeners.into(), self.advertise, resolver);
         let observer = observer(self.observer, self.ladder);
         let shared = Arc::new(EndpointShared {
             commands: commands_in,
@@ -462,8 +502,7 @@ impl EndpointBuilder {
             sounds: SoundCache::new(),
             rtp_timeout: self.rtp_timeout,
             transfers: self.transfers,
-            accounts: self.accounts.clone(),
-            registrations,
+            accounts,
             active: watch::Sender::new(0),
             bots: TaskTracker::new(),
             background: TaskTracker::new(),
@@ -480,6 +519,9 @@ impl EndpointBuilder {
         let settings = Settings {
             user_agent: self.user_agent,
             max_calls: self.max_calls,
+            reliable: self.reliable,
+            session_timer: self.session_timer,
+            register_rate: self.register_rate,
             seed: self.seed,
             packages: self.packages,
         };
@@ -494,8 +536,8 @@ impl EndpointBuilder {
                 observer,
             },
         );
-        for (account, status) in self.accounts.into_iter().zip(statuses) {
-            tokio::spawn(sip::register(shared.clone(), account, status));
+        for entry in entries {
+            tokio::spawn(sip::register(shared.clone(), entry));
         }
         Ok(Endpoint::new(shared))
     }

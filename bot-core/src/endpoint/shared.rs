@@ -9,7 +9,6 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::account::{Account, RegistrationStatus};
 use crate::call::TransferPolicy;
 use crate::call::negotiate::MediaOptions;
 use crate::driver::clock::Clock;
@@ -17,7 +16,7 @@ use crate::driver::connection::Links;
 use crate::driver::media::MediaHost;
 use crate::driver::memory::MemoryHost;
 use crate::driver::ports::RtpPorts;
-use crate::signalling::sip::{Arrival, Locator, ToSip};
+use crate::signalling::sip::{Accounts, Arrival, Locator, ToSip};
 use crate::sound::SoundCache;
 
 /// The parts of an endpoint that calls and tasks need.
@@ -38,8 +37,7 @@ pub(crate) struct EndpointShared {
     pub(crate) rtp_timeout: Duration,
     /// What is done when a far end asks that a call go on with somebody else.
     pub(crate) transfers: TransferPolicy,
-    pub(crate) accounts: Vec<Account>,
-    pub(crate) registrations: Vec<(String, watch::Receiver<RegistrationStatus>)>,
+    pub(crate) accounts: Accounts,
     /// How many calls stand.
     pub(crate) active: watch::Sender<usize>,
     /// Bots that run.

@@ -4,10 +4,11 @@
 //! [`Signal`]s. SIP stands behind this seam in [`sip`]; another signalling can
 //! stand beside it. Bodies cross as opaque bytes.
 
+mod identity;
 pub(crate) mod sip;
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -16,6 +17,8 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use crate::call::{HangupCause, Shared};
 use crate::error::Result;
 use crate::service::Reply;
+
+pub use identity::{Diversion, HistoryEntry, Identity, Privacy};
 
 /// What a call asks of its signalling.
 #[derive(Debug)]
@@ -107,6 +110,7 @@ pub(crate) enum Signal {
         body: Option<Bytes>,
         /// The body is an offer, since we made none.
         is_offer: bool,
+        info: Arc<PeerInfo>,
     },
     /// The far end refused the offer of the call that we placed, and was made our
     /// plain one.
@@ -217,6 +221,9 @@ pub struct CallInfo {
     /// We placed the call.
     pub(crate) placed: bool,
     pub(crate) media: MediaAddress,
+    pub(crate) account: Option<String>,
+    /// Who proved to be the caller.
+    pub(crate) user: OnceLock<String>,
     /// Keeps the listener that the call came to, or goes out by.
     pub(crate) line: Option<TaskTrackerToken>,
 }
@@ -243,6 +250,18 @@ impl CallInfo {
     /// The Call-ID (RFC 3261 8.1.1.4).
     pub fn call_id(&self) -> &str {
         &self.call_id
+    }
+
+    /// The account that is called, or that calls: its address of record as it was given to the endpoint. `None` for
+    /// calls that no registration of this endpoint brought, or that go out without an account.
+    pub fn account(&self) -> Option<&str> {
+        self.account.as_deref()
+    }
+
+    /// The user that the caller proved to be, once it was asked: by
+    /// [`IncomingCall::authenticate`](crate::IncomingCall::authenticate) or a guarded service.
+    pub fn user(&self) -> Option<&str> {
+        self.user.get().map(String::as_str)
     }
 
     /// The caller's URI, from the From header.

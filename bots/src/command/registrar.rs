@@ -35,6 +35,10 @@ pub(crate) struct Registrar {
     #[arg(long, value_name = "NAME", default_value = "callbot")]
     realm: String,
 
+    /// Offer SHA-256 before MD5; old phones give up when they see it
+    #[arg(long)]
+    sha_256: bool,
+
     #[command(flatten)]
     server: Server,
 }
@@ -52,7 +56,11 @@ impl Registrar {
         // Each call has two legs.
         server.network.max_calls = server.network.max_calls.saturating_mul(2);
         runner::serve_with(&server, "registrar", |endpoint, reporter| {
-            RegistrarService::new(endpoint, &self.realm, users).report_to(reporter)
+            let registrar = match self.sha_256 {
+                true => RegistrarService::with_sha_256(endpoint, &self.realm, users),
+                false => RegistrarService::new(endpoint, &self.realm, users),
+            };
+            registrar.report_to(reporter)
         })
     }
 }

@@ -278,8 +278,8 @@ impl Gateway {
             caller = caller.follow(&out).await?;
             tokio::select! {
                 biased;
-                _ = caller.gone() => {
-                    out.cancel().await;
+                cause = caller.gone() => {
+                    out.cancel_because(cause.reason_header()).await;
                     return Ok(None);
                 }
                 () = out.decided() => break,

@@ -42,7 +42,8 @@ const TEXT: Duration = Duration::from_secs(20);
 ///
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 /// let endpoint = Endpoint::builder().listen("udp://0.0.0.0:5060").listen("ws://0.0.0.0:8088").start().await?;
-/// let registrar = Registrar::new(&endpoint, "callbot").user("1000", "secret").user("1001", "secret");
+/// let users = [("1000", "secret"), ("1001", "secret")].map(|(user, word)| (user.to_owned(), word.to_owned()));
+/// let registrar = Registrar::new(&endpoint, "laptop", users);
 /// endpoint.serve(registrar).await?;
 /// # Ok(())
 /// # }
@@ -72,6 +73,24 @@ impl Registrar {
         for (user, password) in users {
             passwords.add(user, password);
         }
+        Self::with(endpoint, passwords)
+    }
+
+    /// The same, that offers SHA-256 before MD5: for phones that know it, or know to pass over it.
+    pub fn with_sha_256(
+        endpoint: &Endpoint,
+        realm: impl Into<String>,
+        users: impl IntoIterator<Item = (String, String)>,
+    ) -> Self {
+        let mut passwords = Passwords::new(realm.into());
+        passwords.strengthen();
+        for (user, password) in users {
+            passwords.add(user, password);
+        }
+        Self::with(endpoint, passwords)
+    }
+
+    fn with(endpoint: &Endpoint, passwords: Passwords) -> Self {
         Self {
             endpoint: endpoint.clone(),
             reporter: None,

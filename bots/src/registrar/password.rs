@@ -1,7 +1,8 @@
 //! Digest, as the side that asks for it (RFC 7616): who knows a user's password?
 //!
-//! SHA-256 is offered first and MD5 for the phones that know nothing else (RFC
-//! 8760), with `qop=auth`. A nonce proves by itself that it came from here and
+//! MD5 is offered, and SHA-256 before it where that is asked for (RFC 8760): many
+//! phones give up when they see an algorithm that they do not know. Always with
+//! `qop=auth`. A nonce proves by itself that it came from here and
 //! when: it needs no memory until it was used.
 //!
 //! Invariants: a nonce count is taken once; comparing takes as long whatever is
@@ -27,6 +28,7 @@ const REMEMBERED: usize = 10_000;
 pub(super) struct Passwords {
     realm: String,
     users: HashMap<String, String>,
+    strong: bool,
     /// Keys that only this process has.
     secret: [RandomState; 2],
     started: Instant,
@@ -56,6 +58,7 @@ impl Passwords {
         Self {
             realm,
             users: HashMap::new(),
+            strong: false,
             secret: [RandomState::new(), RandomState::new()],
             started: Instant::now(),
             used: Mutex::default(),
@@ -66,6 +69,11 @@ impl Passwords {
         self.users.insert(user, password);
     }
 
+    /// Offers SHA-256 first.
+    pub(super) fn strengthen(&mut self) {
+        self.strong = true;
+    }
+
     pub(super) fn knows(&self, user: &str) -> bool {
         self.users.contains_key(user)
     }
@@ -74,14 +82,19 @@ impl Passwords {
     pub(super) fn challenges(&self, now: Instant, stale: bool) -> Vec<String> {
         let stale = if stale { ", stale=true" } else { "" };
         let nonce = self.nonce(now.duration_since(self.started).as_millis());
-        ["SHA-256", "MD5"]
+        let offered: &[&str] = match self.strong {
+            true => &["SHA-256", "MD5"],
+            false => &["MD5"],
+        };
+        offered
+            .iter()
             .map(|algorithm| {
                 format!(
                     "Digest realm=\"{}\", nonce=\"{nonce}\", algorithm={algorithm}, qop=\"auth\"{stale}",
                     self.realm
                 )
             })
-            .to_vec()
+            .collect()
     }
 
     /// A time that nobody else can have said: it is signed.
@@ -260,6 +273,7 @@ mod tests {
     fn lab() -> Passwords {
         let mut passwords = Passwords::new("lab".to_owned());
         passwords.add("1000".to_owned(), "secret".to_owned());
+        passwords.strengthen();
         passwords
     }
 

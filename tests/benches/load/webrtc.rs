@@ -91,7 +91,7 @@ pub(crate) fn measure(lab: &Lab, callbot: &Contender, quick: bool) -> Result<Str
     } else {
         Size {
             rounds: 3,
-            calls: 400,
+            calls: 250,
             window: Duration::from_secs(8),
         }
     };

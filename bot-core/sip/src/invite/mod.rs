@@ -128,6 +128,8 @@ struct Extensions {
     updates: bool,
     /// Whether the peer knows of session timers.
     timers: bool,
+    /// The interval that this call asks for, in seconds, where it is not that of the settings.
+    interval: Option<u32>,
     /// The Min-SE that a 422 told us, in seconds.
     min_se: u32,
     provisionals: Option<Box<Provisionals>>,
@@ -140,6 +142,11 @@ struct Extensions {
 impl Session {
     pub(crate) fn is_over(&self) -> bool {
         self.phase == Phase::Over
+    }
+
+    /// Names us by another Contact than our address.
+    pub(crate) fn set_contact(&mut self, contact: &crate::uri::Uri) {
+        self.contact = Bytes::from(format!("<{contact}>"));
     }
 
     /// Our tag, once there is a dialog.

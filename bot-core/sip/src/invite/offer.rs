@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::cancel::Cancel;
 use super::prack::Branch;
+use super::session_timer::seconds;
 use super::{Extensions, Phase, Session};
 use crate::auth::{Authenticator, MAX_TRIES};
 use crate::dialog::{CallerSide, Dialog, Peer, next_hop, split_route};
@@ -77,13 +78,16 @@ impl Session {
         let call_id = invite.call_id.clone().unwrap_or_else(|| core.ids.call_id());
         let uri = invite.uri.without_headers();
         let to = invite.to.clone().unwrap_or_else(|| format!("<{uri}>"));
-        let contact = contact_value(
-            core,
-            invite.contact_user.as_deref(),
-            invite.target.advertised,
-            invite.target.protocol,
-            uri.is_sips(),
-        );
+        let contact = match &invite.contact {
+            Some(contact) => Bytes::from(format!("<{contact}>")),
+            None => contact_value(
+                core,
+                invite.contact_user.as_deref(),
+                invite.target.advertised,
+                invite.target.protocol,
+                uri.is_sips(),
+            ),
+        };
         let outgoing = Outgoing {
             local: with_tag(invite.from.as_bytes(), &local_tag),
             local_tag,
@@ -121,6 +125,11 @@ impl Session {
             extensions: Extensions::default(),
             armed: Armed::default(),
         });
+        let interval = session
+            .outgoing
+            .as_ref()
+            .and_then(|outgoing| outgoing.invite.session_interval);
+        session.extensions.interval = interval.map(seconds);
         session.send_invite(core, now, 1);
         Ok(session)
     }
@@ -168,9 +177,28 @@ impl Session {
         if status.is_provisional() {
             self.receive_provisional(core, now, handle, response, source);
         } else if status.is_success() {
+            self.auth.answered(&response.headers);
             self.receive_success(core, now, handle, response, source);
         } else {
             self.receive_refusal(core, now, handle, response);
+        }
+    }
+
+    /// Whether an INVITE that failed at one address may be sent to the next (RFC 3263 section 4.3).
+    pub(crate) fn wants_another_address(&self, handle: Handle) -> bool {
+        let outgoing = self.outgoing.as_ref();
+        self.phase == Phase::Calling
+            && self.current_invite() == Some(handle)
+            && outgoing.is_some_and(|outgoing| outgoing.cancel == Cancel::No)
+    }
+
+    /// It was sent there.
+    pub(crate) fn moved(&mut self, core: &mut Core, handle: Handle, target: Target) {
+        self.drop_dialog(core);
+        if let Some(outgoing) = &mut self.outgoing {
+            outgoing.handle = Some(handle);
+            outgoing.target = target;
+            outgoing.ring_until = None;
         }
     }
 

@@ -78,7 +78,7 @@ impl Session {
             // A peer that knows of no timers is not told of ours again.
             None if self.dialog.is_some() && !self.extensions.timers => return,
             None => (
-                seconds(config.interval),
+                self.extensions.interval.unwrap_or(seconds(config.interval)),
                 config.refresher.map(|who| who.of(true)),
             ),
         };
@@ -243,6 +243,6 @@ pub(super) fn knows_timers(headers: &Headers) -> bool {
         || headers.contains_token(&HeaderName::Require, TIMER)
 }
 
-fn seconds(duration: Duration) -> u32 {
+pub(super) fn seconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }

@@ -20,6 +20,7 @@ use super::{
 use crate::headers::HeaderName;
 use crate::ids::Ids;
 use crate::message::Response;
+use crate::registration::Pace;
 use crate::timers::{TimerId, Timers, Timings};
 use crate::transaction::{Handle, Key, KeyHasher, KeyMaker, Slab};
 
@@ -41,6 +42,8 @@ pub(crate) enum Owner {
     Subscription(SubscriptionId),
     Notifier(NotifierId),
     Publication(PublicationId),
+    /// The next REGISTER that stands in line.
+    Pace,
 }
 
 #[derive(Debug)]
@@ -64,6 +67,7 @@ pub(crate) struct Core {
     pub(crate) subscribers: Table<Key, SubscriptionId>,
     /// Subscriptions of theirs by their dialog.
     pub(crate) notifiers: Table<Key, NotifierId>,
+    pub(crate) pace: Pace,
     /// Connections that something came in on and that have not been reported as failed.
     flows: HashSet<FlowId>,
     /// What stands in Via and Contact where no address of ours can be called (RFC 7118 section 5).
@@ -104,6 +108,7 @@ impl Core {
             dialogs: Table::default(),
             subscribers: Table::default(),
             notifiers: Table::default(),
+            pace: Pace::new(config.register_rate),
             flows: HashSet::new(),
             user_agent: Bytes::from(config.user_agent.clone()),
             allow: Bytes::from(allow.join(", ")),

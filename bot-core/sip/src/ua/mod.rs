@@ -17,13 +17,15 @@ mod config;
 mod core;
 mod event;
 mod events;
+mod failover;
 mod receive;
+mod registrations;
 mod rest;
 mod servers;
 mod single;
 mod ways;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -35,13 +37,16 @@ pub use crate::subscription::{
     NotifierId, Reason, Subscribe, SubscriptionId, SubscriptionState, SubscriptionStatus,
     Termination,
 };
-pub use address::{FailedTransport, FlowId, PeerHost, Protocol, Source, Target, Transmit};
+pub use address::{FailedTransport, FlowId, Hop, PeerHost, Protocol, Source, Target, Transmit};
 pub use command::{
     Body, Inside, Invite, InviteId, OutOfDialog, Registration, RegistrationId, ReinviteId,
     RequestId, ServerRequestId, UaError, UpdateId,
 };
 pub use config::{Config, Counts, Refreshing, Reliability, SessionTimer};
 pub use event::{EndCause, Event, Failure, Output, RegistrationState};
+
+pub use crate::outbound::Backoff;
+pub use crate::registration::{Binding, Bound};
 
 pub(crate) use self::core::{Armed, Core, Owner, RELIABLE, TIMER, Table};
 pub(crate) use build::{
@@ -54,6 +59,7 @@ use crate::headers::Header;
 use crate::ids::Ids;
 use crate::invite::Session;
 use crate::message::Message;
+use crate::outbound::is_stun;
 use crate::registration::Registered;
 use crate::transaction::Handle;
 use events::Subscriptions;
@@ -71,6 +77,8 @@ pub struct UserAgent {
     requests: Table<RequestId, Box<Single>>,
     registrations: BTreeMap<RegistrationId, Registered>,
     subscriptions: Subscriptions,
+    /// Which registrations have a Contact with this user part.
+    registered_users: HashMap<String, Vec<RegistrationId>>,
     /// The last number given as an id.
     last_id: u64,
 }
@@ -85,6 +93,7 @@ impl UserAgent {
             requests: Table::default(),
             registrations: BTreeMap::new(),
             subscriptions: Subscriptions::default(),
+            registered_users: HashMap::new(),
             last_id: 0,
         }
     }
@@ -92,6 +101,9 @@ impl UserAgent {
     /// A datagram came, or a whole message over a stream. What cannot be read is answered with 400 when it
     /// names enough to answer, and is dropped in silence otherwise.
     pub fn receive_datagram(&mut self, now: Instant, source: &Source, datagram: Bytes) {
+        if is_stun(&datagram) {
+            return self.receive_stun(now, source, &datagram);
+        }
         match Message::parse(datagram) {
             Ok(message) => self.receive_message(now, source, message),
             Err(why) => self.receive_malformed(source, &why),
@@ -150,6 +162,7 @@ impl UserAgent {
                 Owner::Subscription(_) | Owner::Notifier(_) | Owner::Publication(_) => {
                     self.subscription_timeout(now, owner, id);
                 }
+                Owner::Pace => self.pace_timeout(now, id),
             }
         }
         self.rest();
@@ -164,6 +177,7 @@ impl UserAgent {
             timers,
             clients,
             servers,
+            pace,
             ..
         } = &mut self.core;
         let (invites, registrations) = (&self.invites, &self.registrations);
@@ -185,6 +199,7 @@ impl UserAgent {
                 Owner::Subscription(_) | Owner::Notifier(_) | Owner::Publication(_) => {
                     subscriptions.is_armed(owner, id)
                 }
+                Owner::Pace => pace.armed.is(id),
             }
         }))
     }
@@ -272,6 +287,7 @@ impl UserAgent {
         }
         self.check_room()?;
         let id = InviteId(self.next_id());
+        let invite = self.under_registration(invite);
         let mut session = Session::dial(&mut self.core, now, id, invite)?;
         session.arm(&mut self.core);
         self.invites.insert(id, session);
@@ -520,36 +536,5 @@ impl UserAgent {
         body: Option<Body>,
     ) -> Result<(), UaError> {
         single::respond(&mut self.core, now, id, status, headers, body)
-    }
-
-    /// Registers an address of record and keeps it registered until `unregister`.
-    ///
-    /// # Errors
-    /// When a limit is reached or a text cannot be written.
-    pub fn register(
-        &mut self,
-        now: Instant,
-        registration: Registration,
-    ) -> Result<RegistrationId, UaError> {
-        self.check_room()?;
-        let id = RegistrationId(self.next_id());
-        let mut registered = Registered::start(&mut self.core, now, id, registration)?;
-        registered.arm(&mut self.core);
-        self.registrations.insert(id, registered);
-        Ok(id)
-    }
-
-    /// Removes a registration from the registrar. [`RegistrationState::Unregistered`] follows.
-    ///
-    /// # Errors
-    /// When it is unknown.
-    pub fn unregister(&mut self, now: Instant, id: RegistrationId) -> Result<(), UaError> {
-        let registered = self
-            .registrations
-            .get_mut(&id)
-            .ok_or(UaError::UnknownRequest)?;
-        registered.unregister(&mut self.core, now);
-        self.settle_registration(id);
-        Ok(())
     }
 }

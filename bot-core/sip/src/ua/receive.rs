@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{
-    ClientUse, Event, FailedTransport, Failure, InviteId, RELIABLE, Registered, RegistrationId,
-    Reliability, ServerRequestId, ServerUse, Source, UserAgent,
+    ClientUse, Event, FailedTransport, Failure, InviteId, RELIABLE, RegistrationId, Reliability,
+    ServerRequestId, ServerUse, Source, UserAgent,
 };
 use crate::headers::{HeaderName, Headers};
 use crate::invite::{Session, acknowledge_stray, replaced, too_brief};
 use crate::message::{Method, Request, Response, StatusCode};
-use crate::timers::TimerId;
 use crate::transaction::{Handle, Key};
 use crate::uri::Scheme;
 use crate::wire::ParseError;
@@ -283,6 +282,9 @@ impl UserAgent {
             .start_server(now, source, request, key, merged, usage);
         match Session::incoming(&mut self.core, now, id, handle, request, source) {
             Ok(mut session) => {
+                if let Some(contact) = self.contact_for(request, source) {
+                    session.set_contact(&contact);
+                }
                 self.core.rearm_server(now, handle);
                 session.arm(&mut self.core);
                 self.invites.insert(id, session);
@@ -336,6 +338,9 @@ impl UserAgent {
         let Some(usage) = self.core.client_usage(handle) else {
             return;
         };
+        if response.status.0 == 503 && self.fail_over(now, handle, usage) {
+            return self.core.settle_client(now, handle);
+        }
         let response = Arc::new(response);
         match usage {
             ClientUse::Invite(id) if self.invites.contains_key(&id) => {
@@ -374,7 +379,7 @@ impl UserAgent {
             ClientUse::Detached(_) => {}
             ClientUse::Request(id) => self.receive_single_response(now, id, handle, response),
             ClientUse::Register(id) => {
-                self.with_registration(id, |registered, core| {
+                self.with_registration(now, id, |registered, core| {
                     registered.receive(core, now, handle, &response, source);
                 });
             }
@@ -407,13 +412,19 @@ impl UserAgent {
                 .map(|(id, _)| *id)
                 .collect();
             for id in lost {
-                self.with_registration(id, |registered, core| registered.flow_lost(core, now));
+                self.with_registration(now, id, |registered, core| {
+                    registered.flow_lost(core, now, &why);
+                });
             }
         }
     }
 
     /// A request of ours got no answer.
     fn client_failed(&mut self, now: Instant, handle: Handle, usage: ClientUse, failure: Failure) {
+        if self.fail_over(now, handle, usage) {
+            self.core.remove_client(handle);
+            return;
+        }
         match usage {
             ClientUse::Invite(id) => {
                 self.with_session(id, |session, core| {
@@ -443,48 +454,12 @@ impl UserAgent {
             ClientUse::Detached(_) => {}
             ClientUse::Request(id) => self.single_finished(id, Err(failure)),
             ClientUse::Register(id) => {
-                self.with_registration(id, |registered, core| {
-                    registered.failed(core, now, handle, &failure.to_string(), None);
+                self.with_registration(now, id, |registered, core| {
+                    registered.failed(core, now, handle, &failure);
                 });
             }
         }
         self.core.remove_client(handle);
-    }
-
-    fn with_registration(
-        &mut self,
-        id: RegistrationId,
-        run: impl FnOnce(&mut Registered, &mut super::Core),
-    ) {
-        if let Some(registered) = self.registrations.get_mut(&id) {
-            run(registered, &mut self.core);
-        }
-        self.settle_registration(id);
-    }
-
-    /// Arms a registration's timer, or drops it if it is over.
-    pub(super) fn settle_registration(&mut self, id: RegistrationId) {
-        let Some(registered) = self.registrations.get_mut(&id) else {
-            return;
-        };
-        if registered.is_over() {
-            self.registrations.remove(&id);
-        } else {
-            registered.arm(&mut self.core);
-        }
-    }
-
-    pub(super) fn registration_timeout(
-        &mut self,
-        now: Instant,
-        id: RegistrationId,
-        timer: TimerId,
-    ) {
-        self.with_registration(id, |registered, core| {
-            if registered.armed_mut().take(timer) {
-                registered.handle_timeout(core, now);
-            }
-        });
     }
 }
 

@@ -11,7 +11,7 @@ use callbot_media::session::{MediaEvent, MediaSession, PlayEnd as EndReason, Ses
 use tokio::time::Instant;
 
 use super::{Phase, Shared};
-use crate::call::negotiate::{Negotiation, Place};
+use crate::call::negotiate::{Negotiation, Place, offered_addresses};
 use crate::call::playback::PlayEnd;
 use crate::call::{CallEvent, Cause, HangupCause, Party};
 use crate::driver::ice::{self, Means};
@@ -48,7 +48,10 @@ impl Shared {
         let endpoint = &self.endpoint;
         let place = offer
             .filter(|offer| endpoint.media_options.shares_port(offer))
-            .and_then(|_| endpoint.media.share(local_ip, &endpoint.ports))
+            .and_then(|offer| {
+                let addresses = offered_addresses(offer);
+                endpoint.media.share(local_ip, &endpoint.ports, addresses)
+            })
             .or_else(|| endpoint.ports.take(local_ip));
         let (socket, port) = place.ok_or_else(|| {
             Error::Exhausted(

@@ -19,7 +19,9 @@ impl Shared {
                 status,
                 body,
                 is_offer,
+                info,
             } => {
+                self.lock().progress = Some(info);
                 let act = match body {
                     Some(body) if is_offer => Some(match self.take_offer(&body) {
                         Ok(body) => Act::AnswerEarly { body },
@@ -158,8 +160,7 @@ impl Shared {
             error.status()
         })?;
         media.apply(negotiated).map_err(|_| 500_u16)?;
-        let held = negotiation.held();
-        self.set_held(&mut state, held);
+        self.note_hold(&mut state);
         Ok(answer)
     }
 
@@ -218,8 +219,7 @@ impl Shared {
             Some(Err(error)) => Err(error.to_string()),
             Some(Ok(negotiated)) => {
                 media.apply(negotiated).map_err(|error| error.to_string())?;
-                let held = negotiation.held();
-                self.set_held(&mut state, held);
+                self.note_hold(&mut state);
                 Ok(())
             }
         }
@@ -231,16 +231,30 @@ impl Shared {
             let why = "the call goes on with somebody else".to_owned();
             let _ = waiting.send(Err(Error::Media(why)));
         }
-        let held = negotiation.current().is_some() && negotiation.held();
         state.negotiation = Some(negotiation);
-        self.set_held(state, held);
+        self.note_hold(state);
     }
 
-    fn set_held(&self, state: &mut State, held: bool) {
+    /// Tells what an exchange has changed about who holds whom.
+    fn note_hold(&self, state: &mut State) {
+        let Some(negotiation) = &state.negotiation else {
+            return;
+        };
+        let (held, by) = (negotiation.held(), negotiation.held_by());
         if state.held != held {
             state.held = held;
             self.changed.notify_waiters();
-            self.emit(CallEvent::Held { held });
+        }
+        let before = std::mem::replace(&mut state.held_by, by);
+        for (by, before, now) in [
+            (Party::Local, before.0, by.0),
+            (Party::Remote, before.1, by.1),
+        ] {
+            match (before, now) {
+                (false, true) => self.emit(CallEvent::Held { by }),
+                (true, false) => self.emit(CallEvent::Resumed { by }),
+                _ => {}
+            }
         }
     }
 

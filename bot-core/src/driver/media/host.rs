@@ -4,7 +4,7 @@
 //! bounded queue of what each is asked. A full queue is an answer, and a close is never lost.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -125,9 +125,14 @@ impl MediaHost {
         }
     }
 
-    /// A place on the port that a worker's ICE legs share on `ip`, and the number of that port; `None` where there is no such
-    /// port, and each leg has a socket of its own.
-    pub(crate) fn share(&self, ip: IpAddr, free: &RtpPorts) -> Option<(MediaSocket, u16)> {
+    /// A place on the port that a worker's ICE legs share on `ip`, and the number of that port. `None` where there is no such
+    /// port, and where the peer has a leg on it at one of these addresses, which its offer names.
+    pub(crate) fn share(
+        &self,
+        ip: IpAddr,
+        free: &RtpPorts,
+        offered: Vec<SocketAddr>,
+    ) -> Option<(MediaSocket, u16)> {
         if self.in_memory {
             return None;
         }
@@ -144,7 +149,7 @@ impl MediaHost {
                     .or_insert_with(|| SharedPort::new(pair, number, port))
             }
         };
-        Some((MediaSocket::Shared(port.enter()), port.port()))
+        Some((MediaSocket::Shared(port.enter(offered)?), port.port()))
     }
 
     /// What the shared ports brought.

@@ -6,6 +6,9 @@
 //! anything else  -> the source, once ICE has vouched for it
 //! ```
 //!
+//! A peer that has many legs on one address of its own, as we have, cannot be told apart by its source: of those that say so in
+//! their offers, the first one alone stands here, and the others have ports of their own.
+//!
 //! Invariants:
 //! - a source belongs to a leg only after that leg's ICE found a packet from there authentic, and to one leg at a time. Who
 //!   knows a leg's password can claim a source that nobody uses, and never one that another leg's media takes;
@@ -38,6 +41,8 @@ pub(super) struct Demux {
     legs: HashMap<u64, Entry>,
     by_ufrag: HashMap<String, u64>,
     by_source: HashMap<SocketAddr, Claim>,
+    /// The addresses that the offers of standing legs named.
+    offered: HashMap<SocketAddr, u64>,
     asked: HashMap<Transaction, u64>,
     asked_order: VecDeque<Transaction>,
 }
@@ -46,6 +51,7 @@ struct Entry {
     inbox: Pipe,
     ufrags: VecDeque<String>,
     sources: VecDeque<SocketAddr>,
+    offered: Vec<SocketAddr>,
 }
 
 #[derive(Clone, Copy)]
@@ -56,14 +62,23 @@ struct Claim {
 }
 
 impl Demux {
-    /// A leg comes; what is for it goes into `inbox`.
-    pub(super) fn enter(&mut self, leg: u64, inbox: Pipe) {
+    /// A leg comes, whose offer names these addresses; what is for it goes into `inbox`. `false` when another one has an
+    /// address of them already.
+    pub(super) fn enter(&mut self, leg: u64, inbox: Pipe, offered: Vec<SocketAddr>) -> bool {
+        let is_taken =
+            |at: &SocketAddr| self.offered.contains_key(at) || self.by_source.contains_key(at);
+        if offered.iter().any(is_taken) {
+            return false;
+        }
+        self.offered.extend(offered.iter().map(|at| (*at, leg)));
         let entry = Entry {
             inbox,
             ufrags: VecDeque::new(),
             sources: VecDeque::new(),
+            offered,
         };
         self.legs.insert(leg, entry);
+        true
     }
 
     /// A leg is gone, and all that was known of it.
@@ -76,6 +91,9 @@ impl Demux {
         }
         for source in entry.sources {
             self.by_source.remove(&source);
+        }
+        for address in entry.offered {
+            self.offered.remove(&address);
         }
     }
 
@@ -231,7 +249,7 @@ mod tests {
     fn two() -> Demux {
         let mut demux = Demux::default();
         for (leg, ufrag) in [(1, "one"), (2, "two")] {
-            demux.enter(leg, Pipe::default());
+            assert!(demux.enter(leg, Pipe::default(), Vec::new()));
             demux.expect(leg, ufrag);
         }
         demux
@@ -300,6 +318,20 @@ mod tests {
             "it is the second's now"
         );
         assert_eq!(goes_to(&demux, at(6), &media), None);
+    }
+
+    #[test]
+    fn a_peer_with_two_legs_on_one_address_has_one_of_them_here() {
+        let mut demux = two();
+        assert!(demux.enter(3, Pipe::default(), vec![at(7), at(8)]));
+        assert!(!demux.enter(4, Pipe::default(), vec![at(9), at(8)]));
+        demux.confirm(1, at(5), true);
+        assert!(!demux.enter(4, Pipe::default(), vec![at(5)]));
+        demux.leave(3);
+        demux.leave(1);
+        assert!(demux.enter(4, Pipe::default(), vec![at(9), at(8), at(5)]));
+        demux.leave(4);
+        assert!(demux.offered.is_empty());
     }
 
     #[test]

@@ -86,18 +86,20 @@ impl SharedPort {
         })
     }
 
-    /// A place for one more leg.
-    pub(super) fn enter(self: &Arc<Self>) -> SharedLeg {
+    /// A place for one more leg, whose offer names these addresses; `None` when its peer has another leg here on one of them.
+    pub(super) fn enter(self: &Arc<Self>, offered: Vec<SocketAddr>) -> Option<SharedLeg> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let inbox = Pipe::default();
-        self.demux().enter(id, inbox.clone());
+        if !self.demux().enter(id, inbox.clone(), offered) {
+            return None;
+        }
         self.legs.fetch_add(1, Ordering::Relaxed);
-        SharedLeg {
+        Some(SharedLeg {
             port: self.clone(),
             id,
             inbox,
             away: false,
-        }
+        })
     }
 
     pub(super) const fn home(&self) -> usize {

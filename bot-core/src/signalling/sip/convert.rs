@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use callbot_sip::ua::{Body, EndCause, Failure, Source};
+use callbot_sip::ua::{self, Body, EndCause, Failure, Source};
 use callbot_sip::{Header, HeaderName, Headers, NameAddr, Request, Response};
 
 use crate::call::{Cause, HangupCause, Party};
+use crate::endpoint::{Refresher, ReliableProvisionals, SessionTimer};
 use crate::signalling::{CallInfo, MediaAddress, PeerInfo};
 
 /// The Content-Type of session descriptions (RFC 4566).
@@ -27,6 +28,8 @@ pub(crate) fn call_info(request: &Request, source: &Source, media: MediaAddress)
         headers: pairs(headers),
         placed: false,
         media,
+        account: None,
+        user: std::sync::OnceLock::new(),
         line: None,
     }
 }
@@ -109,7 +112,8 @@ pub(crate) fn failure_cause(failure: &Failure) -> HangupCause {
             response.status.0,
             response.reason_phrase().into_owned(),
         )
-        .with_reason(reason_of(&response.headers)),
+        .with_reason(reason_of(&response.headers))
+        .with_headers(pairs(&response.headers)),
         Failure::Timeout => {
             HangupCause::new(Cause::NoUserResponse, Party::Network, "no answer in time")
         }
@@ -128,30 +132,32 @@ pub(crate) fn failure_cause(failure: &Failure) -> HangupCause {
 
 /// The Reason header (RFC 3326), as it came.
 fn reason_of(headers: &Headers) -> Option<String> {
-    let value = headers.get(&HeaderName::Reason)?;
-    Some(value.to_owned())
+    // Each protocol may have a line of its own.
+    let values: Vec<&str> = headers.get_all(&HeaderName::Reason).collect();
+    (!values.is_empty()).then(|| values.join(", "))
 }
 
 /// Why the caller gave up: by CANCEL or BYE, perhaps with a Reason, or its Expires.
 pub(crate) fn cancelled(request: &Request) -> HangupCause {
     let reason = reason_of(&request.headers);
-    end_cause(&EndCause::Cancelled).with_reason(reason)
+    end_cause(&EndCause::Cancelled)
+        .with_reason(reason)
+        .with_headers(pairs(&request.headers))
 }
 
 /// Why a call ended that was not refused by the far end.
 pub(crate) fn end_cause(cause: &EndCause) -> HangupCause {
     match cause {
         EndCause::Bye { headers } => {
-            let reason = headers
-                .iter()
-                .find(|header| header.name == HeaderName::Reason)
-                .map(|header| String::from_utf8_lossy(&header.value).into_owned());
+            let headers: Headers = headers.iter().cloned().collect();
+            let reason = reason_of(&headers);
             HangupCause::new(
                 Cause::NormalClearing,
                 Party::Remote,
                 reason.clone().unwrap_or_default(),
             )
             .with_reason(reason)
+            .with_headers(pairs(&headers))
         }
         EndCause::LocalBye => HangupCause::new(Cause::NormalClearing, Party::Local, ""),
         EndCause::AckTimeout => HangupCause::new(
@@ -197,5 +203,24 @@ pub(crate) fn end_cause(cause: &EndCause) -> HangupCause {
             *status,
             callbot_sip::StatusCode(*status).reason(),
         ),
+    }
+}
+
+pub(crate) fn reliability(reliable: ReliableProvisionals) -> ua::Reliability {
+    match reliable {
+        ReliableProvisionals::Off => ua::Reliability::Off,
+        ReliableProvisionals::Supported => ua::Reliability::Supported,
+        ReliableProvisionals::Required => ua::Reliability::Required,
+    }
+}
+
+pub(crate) fn session_timer(timer: SessionTimer) -> ua::SessionTimer {
+    ua::SessionTimer {
+        interval: timer.interval,
+        min_se: timer.min_se,
+        refresher: timer.refresher.map(|refresher| match refresher {
+            Refresher::Local => ua::Refreshing::Local,
+            Refresher::Remote => ua::Refreshing::Remote,
+        }),
     }
 }

@@ -4,12 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use callbot_sip::Uri;
-use callbot_sip::ua::{FlowId, PeerHost, Protocol, Source, Target};
+use callbot_sip::ua::{FlowId, Hop, PeerHost, Protocol, Source, Target};
 
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::Listener;
-use crate::driver::resolve::resolve;
+use crate::driver::resolve::{Found, Question, Resolver};
 use crate::driver::route::Routes;
 use crate::error::{Error, Result};
 use crate::signalling::MediaAddress;
@@ -21,6 +21,7 @@ pub(crate) struct Locator {
     listeners: Arc<Mutex<Arc<[Listener]>>>,
     advertise: Option<IpAddr>,
     routes: Arc<Mutex<Routes>>,
+    resolver: Arc<Resolver>,
 }
 
 /// A destination, found.
@@ -31,6 +32,17 @@ pub(crate) struct Located {
     pub(crate) media: MediaAddress,
     /// Keeps the listener, which a call may name as its Contact.
     pub(crate) line: Option<TaskTrackerToken>,
+}
+
+impl Located {
+    fn hop(&self) -> Hop {
+        Hop {
+            protocol: self.target.protocol,
+            remote: self.remote,
+            local: self.target.local,
+            advertised: self.target.advertised,
+        }
+    }
 }
 
 /// Reads a URI that a user or a bot gave: `sip:` may be left out.
@@ -57,11 +69,16 @@ pub(crate) fn parse_uri(text: &str) -> Result<Uri> {
 }
 
 impl Locator {
-    pub(crate) fn new(listeners: Arc<[Listener]>, advertise: Option<IpAddr>) -> Self {
+    pub(crate) fn new(
+        listeners: Arc<[Listener]>,
+        advertise: Option<IpAddr>,
+        resolver: Resolver,
+    ) -> Self {
         Self {
             listeners: Arc::new(Mutex::new(listeners)),
             advertise,
             routes: Arc::default(),
+            resolver: Arc::new(resolver),
         }
     }
 
@@ -112,25 +129,116 @@ impl Locator {
 
     /// Finds the way to `uri`, or to `proxy` when one is set. Cancel safe.
     pub(crate) async fn locate(&self, uri: Uri, proxy: Option<&Uri>) -> Result<Located> {
-        let hop = proxy.unwrap_or(&uri);
+        let hop = proxy.unwrap_or(&uri).clone();
         let fail = |why: String| Error::Uri {
             uri: hop.as_str().to_owned(),
             why,
         };
-        let protocol = self.protocol_of(hop).map_err(&fail)?;
-        let port = hop.port().unwrap_or_else(|| protocol.default_port());
-        if port == 0 {
+        if hop.port() == Some(0) {
             return Err(fail("port 0 cannot be called".to_owned()));
         }
-        let remote = resolve(hop.host(), port)
-            .await
-            .map_err(|error| fail(error.to_string()))?;
+        let named = match hop.transport() {
+            None => None,
+            Some(name) => Some(Protocol::from_name(name).ok_or_else(|| {
+                fail(format!(
+                    "the transport {name} is not known: use udp, tcp, tls, ws or wss"
+                ))
+            })?),
+        };
+        let question = Question {
+            host: hop.host().to_owned(),
+            port: hop.port(),
+            transport: named,
+            secure: hop.is_sips(),
+            speaks: self.speaks(),
+        };
+        let found = self.resolver.resolve(&question).await.map_err(&fail)?;
+        let host = PeerHost::from(hop.host());
+        let mut located: Option<Located> = None;
+        let mut others = Vec::new();
+        let mut why = None;
+        for one in found {
+            match self.at(uri.clone(), one.protocol, host.clone(), one.remote) {
+                Ok(next) if located.is_none() => located = Some(next),
+                Ok(next) => others.push(next.hop()),
+                Err(error) => why = why.or(Some(error)),
+            }
+        }
+        let mut located =
+            located.ok_or_else(|| fail(why.unwrap_or_else(|| "no way leads there".to_owned())))?;
+        located.target.alternatives = others.into();
+        Ok(located)
+    }
+
+    /// The addresses of a request's host, which names no address.
+    ///
+    /// # Errors
+    /// Why there is none, in words.
+    pub(crate) async fn hops(
+        &self,
+        host: &str,
+        port: Option<u16>,
+        protocol: Protocol,
+    ) -> std::result::Result<Vec<Hop>, String> {
+        let question = Question {
+            host: host.to_owned(),
+            port,
+            transport: Some(protocol),
+            secure: false,
+            speaks: Vec::new(),
+        };
+        let found = self.resolver.resolve(&question).await?;
+        let at = |one: &Found| {
+            let uri = Uri::sip(None, host, None).map_err(|error| error.to_string())?;
+            let host = PeerHost::from(host);
+            let located = self.at(uri, one.protocol, host, one.remote)?;
+            Ok(located.hop())
+        };
+        let hops: Vec<std::result::Result<Hop, String>> = found.iter().map(at).collect();
+        if hops.iter().all(Result::is_err) {
+            return hops.into_iter().collect();
+        }
+        Ok(hops.into_iter().filter_map(Result::ok).collect())
+    }
+
+    /// An address failed a request: for a while it comes last.
+    pub(crate) fn address_failed(&self, protocol: Protocol, remote: SocketAddr) {
+        self.resolver.avoid(protocol, remote);
+    }
+
+    /// What we speak, first what is used where neither a URI nor DNS says.
+    fn speaks(&self) -> Vec<Protocol> {
+        let mut speaks = Vec::with_capacity(5);
+        if self.listens(Protocol::Udp) {
+            speaks.push(Protocol::Udp);
+        }
+        // Connections out need no listener; one that only takes TLS means to be called by TLS.
+        if self.listens(Protocol::Tls) && !self.listens(Protocol::Tcp) {
+            speaks.extend([Protocol::Tls, Protocol::Tcp]);
+        } else {
+            speaks.extend([Protocol::Tcp, Protocol::Tls]);
+        }
+        speaks.extend([Protocol::Wss, Protocol::Ws]);
+        speaks
+    }
+
+    /// The way to `uri` by a peer whose address is known.
+    ///
+    /// # Errors
+    /// When no listener fits, in words.
+    pub(crate) fn at(
+        &self,
+        uri: Uri,
+        protocol: Protocol,
+        host: PeerHost,
+        remote: SocketAddr,
+    ) -> std::result::Result<Located, String> {
         let listener = self.listener_for(protocol, remote);
         if listener.is_none() && protocol == Protocol::Udp {
-            return Err(fail(format!(
+            return Err(format!(
                 "no listener of this endpoint speaks {protocol} over {}",
                 family(remote.ip())
-            )));
+            ));
         }
         let wildcard = match remote {
             SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -141,7 +249,7 @@ impl Locator {
         let ip = self.advertised_ip(bind, remote.ip());
         let port = listener.map_or(0, |listener| listener.local.port());
         let target = Target {
-            host: PeerHost::from(hop.host()),
+            host,
             local: listener.map(|listener| listener.local),
             ..Target::direct(protocol, remote, SocketAddr::new(ip, port))
         };
@@ -154,24 +262,6 @@ impl Locator {
                 advertised: ip,
             },
             line: listener.map(|listener| listener.users.token()),
-        })
-    }
-
-    /// The transport to `hop` (RFC 3263 4.1 without NAPTR): the one that it names, made secure for `sips`.
-    fn protocol_of(&self, hop: &Uri) -> std::result::Result<Protocol, String> {
-        let named = match hop.transport() {
-            None => None,
-            Some(name) => Some(Protocol::from_name(name).ok_or_else(|| {
-                format!("the transport {name} is not known: use udp, tcp, tls, ws or wss")
-            })?),
-        };
-        Ok(match named {
-            Some(Protocol::Ws | Protocol::Wss) if hop.is_sips() => Protocol::Wss,
-            _ if hop.is_sips() => Protocol::Tls,
-            Some(named) => named,
-            None if self.listens(Protocol::Udp) => Protocol::Udp,
-            None if self.listens(Protocol::Tcp) || !self.listens(Protocol::Tls) => Protocol::Tcp,
-            None => Protocol::Tls,
         })
     }
 

@@ -5,8 +5,11 @@
 //! through the bounded queues of that task; events go straight to the calls
 //! they belong to.
 
+mod accounts;
 mod convert;
+mod digest;
 mod follow;
+mod identity;
 mod listen;
 mod locate;
 mod place;
@@ -20,11 +23,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use callbot_sip::ua::{FlowId, Invite, InviteId, Protocol, Registration};
-use tokio::sync::{mpsc, oneshot, watch};
+use callbot_sip::ua::{FlowId, Invite, InviteId, Protocol};
+use tokio::sync::{mpsc, oneshot};
 
 use super::Act;
-use crate::account::RegistrationStatus;
 use crate::call::negotiate::Negotiation;
 use crate::call::{Continued, Shared};
 use crate::driver::connection::Connection;
@@ -32,11 +34,16 @@ use crate::endpoint::IncomingSubscription;
 use crate::error::{Error, Result};
 use crate::service::{Reply, Request};
 
+pub(crate) use accounts::{
+    AccountCommand, Accounts, check as check_account, remove as remove_account,
+};
 pub(crate) use callbot_sip::ua::ReferId;
+pub(crate) use digest::Gate;
 pub(crate) use follow::{check_uri, follow};
+pub(crate) use identity::{asserted_identity, diversions, history};
 pub(crate) use listen::{Listener, ListenerState, Wanted, bind};
 pub(crate) use locate::Locator;
-pub(crate) use place::{ask, check_account, leads_here, options, place, register};
+pub(crate) use place::{ask, leads_here, options, place, register};
 pub(crate) use requests::PendingRequest;
 pub(crate) use subscriptions::{
     EventsCommand, NotifierId, PublicationId, SubscriptionId, publish, subscribe,
@@ -84,10 +91,7 @@ pub(crate) enum ToSip {
         call: Arc<Shared>,
         reply: oneshot::Sender<Result<()>>,
     },
-    Register {
-        registration: Box<Registration>,
-        status: watch::Sender<RegistrationStatus>,
-    },
+    Account(AccountCommand),
     Request {
         request: Box<callbot_sip::ua::OutOfDialog>,
         reply: oneshot::Sender<Result<Reply>>,
@@ -113,7 +117,7 @@ pub(crate) enum ToSip {
     /// A name was resolved, or was not.
     Resolved {
         transmit: Box<callbot_sip::ua::Transmit>,
-        result: std::io::Result<SocketAddr>,
+        result: std::result::Result<Vec<callbot_sip::ua::Hop>, String>,
     },
     /// So many calls at once, from now on.
     MaxCalls(usize),
@@ -130,7 +134,7 @@ pub(crate) enum ToSip {
 /// What arrives for the bots of an endpoint.
 pub(crate) enum Arrival {
     Call(Arc<Shared>),
-    Request(PendingRequest, Request),
+    Request(PendingRequest, Box<Request>),
     Subscription(IncomingSubscription),
 }
 

@@ -40,7 +40,11 @@ impl Drop for PendingRequest {
 }
 
 /// A request as a service sees it.
-pub(crate) fn request(request: &callbot_sip::Request, source: &Source) -> Request {
+pub(crate) fn request(
+    request: &callbot_sip::Request,
+    source: &Source,
+    account: Option<String>,
+) -> Request {
     let headers = &request.headers;
     Request {
         from: convert::uri_of(headers.from().ok().as_ref()),
@@ -52,6 +56,7 @@ pub(crate) fn request(request: &callbot_sip::Request, source: &Source) -> Reques
         headers: convert::pairs(&request.headers),
         body: request.body.clone(),
         source: source.remote,
+        account,
     }
 }
 

@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use callbot_sip::ua::{
-    EndCause, Event, InviteId, RegistrationId, RegistrationState, Source, UserAgent,
-};
+use callbot_sip::ua::{EndCause, Event, InviteId, Source, UserAgent};
 use callbot_sip::{HeaderName, Method};
 
 use super::SipTask;
-use crate::account::RegistrationStatus;
 use crate::call::Shared;
 use crate::error::Error;
 use crate::signalling::sip::convert::{self, description, response_description};
@@ -53,6 +50,7 @@ impl SipTask {
                     status: response.status.0,
                     body: response_description(&response),
                     is_offer: needs_prack,
+                    info: convert::peer_info(&response),
                 },
             ),
             Event::Pracked { invite, body } => {
@@ -158,7 +156,13 @@ impl SipTask {
                     });
                 }
             }
-            Event::Registration { id, state } => self.on_registration(id, state),
+            Event::Registration { id, state } => {
+                self.registrations.on_state(&self.transport, id, state);
+            }
+            Event::Bindings { id, result } => self.registrations.on_bindings(id, &result),
+            Event::AddressFailed { protocol, remote } => {
+                self.locator.address_failed(protocol, remote);
+            }
             // Dealt with above.
             Event::MessageInCall { .. }
             | Event::Refer { .. }
@@ -210,6 +214,7 @@ impl SipTask {
         };
         let media = self.locator.media_for(source);
         let mut info = convert::call_info(request, source, media);
+        info.account = self.account_of(request, source);
         info.line = self.locator.line(source.protocol, source.local);
         let info = Arc::new(info);
         tracing::info!(call_id = info.call_id(), from = info.from(), to = info.target(), remote = %source.remote, "call comes in");
@@ -228,6 +233,12 @@ impl SipTask {
                 },
             );
         }
+    }
+
+    /// The account that a request to us is for.
+    fn account_of(&self, request: &callbot_sip::Request, source: &Source) -> Option<String> {
+        let id = self.ua.registration_of(request, source)?;
+        self.registrations.aor(id)
     }
 
     fn on_ended(&mut self, invite: InviteId, cause: &EndCause) {
@@ -264,28 +275,9 @@ impl SipTask {
             return;
         }
         let pending = PendingRequest::new(id, self.endpoint.commands.clone());
-        let request = requests::request(request, source);
+        let account = self.account_of(request, source);
+        let request = Box::new(requests::request(request, source, account));
         // A full queue drops the pending request, which answers 500.
         let _ = self.arrivals.try_send(Arrival::Request(pending, request));
-    }
-
-    fn on_registration(&mut self, id: RegistrationId, state: RegistrationState) {
-        let Some(status) = self.registrations.get(&id) else {
-            return;
-        };
-        let new = match state {
-            RegistrationState::Registering => RegistrationStatus::Registering,
-            RegistrationState::Registered { expires } => RegistrationStatus::Registered { expires },
-            RegistrationState::Failed { why, retry_in } => {
-                tracing::warn!(why, retry_in_s = retry_in.as_secs(), "registration failed");
-                RegistrationStatus::Failed { why }
-            }
-            RegistrationState::Unregistered => RegistrationStatus::Unregistered,
-        };
-        let ended = new == RegistrationStatus::Unregistered;
-        status.send_replace(new);
-        if ended {
-            self.registrations.remove(&id);
-        }
     }
 }

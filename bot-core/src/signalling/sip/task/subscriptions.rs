@@ -189,7 +189,7 @@ impl SipTask {
                     self.endpoint.commands.clone(),
                     over.clone(),
                     package.to_owned(),
-                    requests::request(&request, &source),
+                    requests::request(&request, &source, None),
                 );
                 self.subscriptions.theirs.insert(id, over);
                 // A full queue drops it, which refuses it.
