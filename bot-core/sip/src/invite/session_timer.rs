@@ -200,7 +200,7 @@ impl Session {
             return;
         }
         if self.phase != Phase::Established {
-            if matches!(self.phase, Phase::Closing | Phase::Over) {
+            if matches!(self.phase, Phase::Closing | Phase::Lingering | Phase::Over) {
                 self.extensions.timer = None;
             } else {
                 timer.look_at = now + BUSY;
