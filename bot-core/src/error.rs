@@ -122,6 +122,9 @@ pub enum StartError {
         /// Last port of the range.
         last: u16,
     },
+    /// The DNS server that was named cannot be asked.
+    #[error("cannot ask this DNS server: {0}")]
+    Dns(String),
     /// No certificate could be made for DTLS.
     #[error("cannot make a certificate for DTLS-SRTP: {0}")]
     MediaCertificate(String),

@@ -31,13 +31,21 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Features
+//!
+//! - `libopus`: Opus by libopus, the reference in C, instead of by the Rust
+//!   code that every build has. It costs about two thirds of the CPU where
+//!   Opus is encoded or decoded, and its build needs cmake.
 
 mod account;
+mod auth;
 mod bot;
 mod call;
 pub mod driver;
 mod endpoint;
 mod error;
+mod guard;
 mod router;
 mod run;
 mod service;
@@ -46,8 +54,9 @@ mod sound;
 mod template;
 pub mod trace;
 
-pub use account::{Account, RegistrationStatus};
+pub use account::{Account, Binding, Registration, RegistrationStatus};
 pub use async_trait::async_trait;
+pub use auth::{DigestAlgorithm, DigestAuth};
 pub use bot::Bot;
 pub use call::{
     Answer, AudioIn, AudioOut, Bridge, BridgeEnd, BridgeSide, Bridgeable, Call, CallEvent,
@@ -59,6 +68,7 @@ pub use callbot_media::analysis;
 pub use callbot_media::codec::Codec;
 pub use callbot_media::frame::Frame;
 pub use callbot_media::leg::srtp::Profile as SrtpProfile;
+pub use callbot_media::leg::transport::Refusals;
 pub use callbot_media::player::Prompt;
 pub use callbot_media::sdp::{Direction, Keying, SrtpPolicy};
 pub use callbot_media::session::Statistics;
@@ -66,10 +76,13 @@ pub use callbot_media::tone::Tone;
 pub use driver::connection::ConnectionStatistics;
 pub use driver::http::{HttpPages, Page};
 pub use driver::ice::{IceServer, IceServerError};
-pub use endpoint::{Endpoint, EndpointBuilder, Refresher, ReliableProvisionals, SessionTimer};
+pub use driver::shared_port::MediaPortStatistics;
+pub use endpoint::{Ask, Endpoint, EndpointBuilder, Refresher, ReliableProvisionals, SessionTimer};
 pub use error::{Error, Result, StartError};
+pub use guard::Guarded;
 pub use router::Router;
 pub use run::{run, shutdown_signal};
-pub use service::{Reply, Request, Service, answer_with};
+pub use service::{Contact, Reply, Request, Service, answer_with};
+pub use signalling::sip::Way;
 pub use signalling::{CallInfo, Diversion, HistoryEntry, Identity, Privacy};
 pub use sound::Sound;

@@ -1,4 +1,4 @@
-//! A service that picks a bot by the called number or by a header.
+//! A service that picks a bot by the called number, by the account or by a header.
 
 use async_trait::async_trait;
 
@@ -39,6 +39,12 @@ impl Router {
     pub fn prefix(self, prefix: impl Into<String>, service: impl Service) -> Self {
         let prefix = prefix.into();
         self.when(move |call| call.called().starts_with(&prefix), service)
+    }
+
+    /// Calls to this account, by its address of record as it was given to the endpoint.
+    pub fn account(self, aor: impl Into<String>, service: impl Service) -> Self {
+        let aor = aor.into();
+        self.when(move |call| call.account() == Some(aor.as_str()), service)
     }
 
     /// Calls whose INVITE has this header with this value.

@@ -7,10 +7,13 @@ use std::pin::Pin;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::auth::DigestAuth;
 use crate::bot::Bot;
 use crate::call::IncomingCall;
 use crate::error::Result;
+use crate::guard::Guarded;
 use crate::signalling::CallInfo;
+use crate::signalling::sip::Way;
 
 /// Makes a [`Bot`] for each call, and answers requests outside calls.
 ///
@@ -30,6 +33,15 @@ pub trait Service: Send + Sync + 'static {
     async fn on_request(&self, request: Request) -> Reply {
         let _ = request;
         Reply::status(405)
+    }
+
+    /// Lets in only callers and senders who prove who they are (401 otherwise). A bot reads who it was from
+    /// [`CallInfo::user`].
+    fn guarded_by(self, auth: DigestAuth) -> Guarded<Self>
+    where
+        Self: Sized,
+    {
+        Guarded::new(self, auth)
     }
 }
 
@@ -90,6 +102,33 @@ pub struct Request {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Bytes,
     pub(crate) source: SocketAddr,
+    pub(crate) account: Option<String>,
+    pub(crate) from: String,
+    pub(crate) to: String,
+    pub(crate) contacts: Vec<Contact>,
+    pub(crate) way: Way,
+}
+
+/// One address of a Contact header (RFC 3261 20.10).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contact {
+    pub(crate) uri: String,
+    pub(crate) params: Vec<(String, String)>,
+}
+
+impl Contact {
+    /// The URI, without brackets.
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// A parameter of the header, such as `expires`; empty when it has no value.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        self.params
+            .iter()
+            .find(|(have, _)| have.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
 }
 
 impl Request {
@@ -111,9 +150,34 @@ impl Request {
             .map(|(_, value)| value.as_str())
     }
 
+    /// The URI in the From header.
+    pub fn from(&self) -> &str {
+        &self.from
+    }
+
+    /// The URI in the To header.
+    pub fn to(&self) -> &str {
+        &self.to
+    }
+
+    /// The addresses of its Contact headers; `*` (RFC 3261 10.2.2) is none, and stands in the header only.
+    pub fn contacts(&self) -> &[Contact] {
+        &self.contacts
+    }
+
+    /// The way back to where it came from, for later calls and requests.
+    pub fn way(&self) -> &Way {
+        &self.way
+    }
+
     /// The body, as it came.
     pub fn body(&self) -> &[u8] {
         &self.body
+    }
+
+    /// The account that it is for, by its address of record; `None` when no registration of this endpoint brought it.
+    pub fn account(&self) -> Option<&str> {
+        self.account.as_deref()
     }
 
     /// Where it came from.

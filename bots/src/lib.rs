@@ -9,6 +9,7 @@
 //! | [`RecordBot`] | beeps and records a message | `callbot record` |
 //! | [`IvrBot`] | runs a [`flow`]: menus, prompts, digits, messages | `callbot ivr` |
 //! | [`Gateway`] | answers on one leg and dials the other | `callbot gateway` |
+//! | [`Registrar`] | registers telephones and joins their calls: for tests and demos | `callbot registrar` |
 //! | [`Caller`] | places a call and plays, records and presses digits in it | `callbot dial` |
 //!
 //! ```no_run
@@ -24,10 +25,12 @@
 //! # }
 //! ```
 //!
+//! [`config`] reads the `callbot.toml` of `callbot serve`, which runs several of them on one endpoint.
 //! [`report`] tells what became of each call, whichever bot had it.
 //!
 //! Invariant: nothing here uses more of callbot-core than any bot author can.
 
+pub mod config;
 pub mod flow;
 pub mod report;
 
@@ -37,6 +40,7 @@ mod echo;
 mod gateway;
 mod ivr;
 mod record;
+mod registrar;
 
 pub use answer::AnswerBot;
 pub use dial::{Caller, Progress};
@@ -44,3 +48,4 @@ pub use echo::EchoBot;
 pub use gateway::{BadTemplate, Gateway, Template};
 pub use ivr::{IvrBot, load_flow};
 pub use record::RecordBot;
+pub use registrar::Registrar;

@@ -94,6 +94,9 @@ pub struct RtpReport {
     /// What secured it, such as `SDES AES_CM_128_HMAC_SHA1_80`; `None` for plain RTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub srtp: Option<String>,
+    /// Packets that came from elsewhere, or could not be read or were not agreed on; left out while there are none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub ignored: u64,
     /// Whether ICE found its path; left out where it had none to find.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ice: bool,
@@ -166,6 +169,7 @@ impl From<&Statistics> for RtpReport {
                 Some(profile) => format!("{} {profile}", keying.name()),
                 None => keying.name().to_owned(),
             }),
+            ignored: figures.ignored,
             ice: figures.ice,
             refused: figures.refused,
             refusals: RefusalsReport::of(figures),

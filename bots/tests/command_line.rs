@@ -86,7 +86,11 @@ fn help_teaches() {
             vec!["dial", "--help"],
             vec!["--duration", "--timeout", "--from", "--header", "1W2#"],
         ),
-        (vec!["check", "--help"], vec!["--schema"]),
+        (vec!["check", "--help"], vec!["--schema", ".toml"]),
+        (
+            vec!["serve", "--help"],
+            vec!["--config", "SIGHUP", "[[route]]", "callbot check"],
+        ),
         (
             vec!["web", "--help"],
             vec![

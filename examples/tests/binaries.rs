@@ -28,6 +28,7 @@ impl Example {
             .ok_or_else(|| Error::other("the test has no folder"))?;
         let mut process = Command::new(&binary)
             .args(args)
+            .env("PASSWORD", support::pbx::PASSWORD)
             .current_dir(support::folder(&format!("run-{name}")))
             .stdout(Stdio::piped())
             .spawn()
@@ -44,7 +45,14 @@ impl Example {
 
     /// Starts one that takes calls; gives the URI that it prints.
     fn listening(name: &str) -> Result<(Self, String)> {
-        let mut example = Self::start(name, &["udp://127.0.0.1:0"])?;
+        Self::listening_with(name, &[])
+    }
+
+    /// The same with more arguments.
+    fn listening_with(name: &str, more: &[&str]) -> Result<(Self, String)> {
+        let mut args = vec!["udp://127.0.0.1:0"];
+        args.extend(more);
+        let mut example = Self::start(name, &args)?;
         let mut line = String::new();
         example.output.read_line(&mut line)?;
         let uri = line.trim().strip_prefix("listening: dial ");
@@ -204,6 +212,74 @@ async fn example_09_runs() -> Result<()> {
 #[tokio::test]
 async fn example_10_runs() -> Result<()> {
     hears_something("10_bridge").await
+}
+
+/// A PBX on this machine, and its address.
+async fn pbx() -> Result<(Endpoint, support::pbx::Pbx, String)> {
+    let endpoint = loopback().await?;
+    let pbx = support::pbx::Pbx::new();
+    let (serving, service) = (endpoint.clone(), pbx.clone());
+    tokio::spawn(async move { serving.serve(service).await });
+    let uri = endpoint.uri("");
+    let address = uri.trim_start_matches("sip:").to_owned();
+    Ok((endpoint, pbx, address))
+}
+
+async fn registered(pbx: &support::pbx::Pbx, user: &str) -> Result<String> {
+    for _ in 0..200 {
+        if let Some(contact) = pbx.contact(user) {
+            return Ok(contact);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Err(Error::other(format!("{user} has not registered in 10 s")))
+}
+
+#[tokio::test]
+async fn example_11_registers_is_called_and_takes_its_registration_back() -> Result<()> {
+    let (caller, pbx, address) = pbx().await?;
+    let aor = format!("sip:1000@{address}");
+    let (example, _) = Example::listening_with("11_register_with_a_pbx", &[&aor])?;
+    let contact = registered(&pbx, "1000").await?;
+    let call = caller.dial(contact).await?;
+    let _voice = call.play(Tone::new(&[500.0])).looped().start().await?;
+    first_sound(&call).await?;
+    call.hangup().await?;
+    let said = tokio::task::spawn_blocking(move || example.end(true)).await;
+    let said = said.map_err(Error::other)??;
+    assert!(
+        said.contains(&format!("registered {aor} for 60 s")),
+        "{said}"
+    );
+    assert!(said.contains(&format!("a call for {aor}")), "{said}");
+    assert_eq!(pbx.contact("1000"), None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn example_12_has_a_bot_for_each_account() -> Result<()> {
+    let (caller, pbx, address) = pbx().await?;
+    let [sales, support] = ["sales", "support"].map(|user| format!("sip:{user}@{address}"));
+    let (example, _) = Example::listening_with("12_several_accounts", &[&sales, &support])?;
+    let contact = registered(&pbx, "support").await?;
+    for _ in 0..200 {
+        if pbx.contact("sales").is_none() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(pbx.contact("sales"), None, "it was removed");
+    let call = caller.dial(contact).await?;
+    first_sound(&call).await?;
+    call.ended().await;
+    let said = tokio::task::spawn_blocking(move || example.end(true)).await;
+    let said = said.map_err(Error::other)??;
+    assert!(
+        said.contains(&format!("{support} is called at sip:support@")),
+        "{said}"
+    );
+    assert!(said.contains(&format!("{sales} is gone")), "{said}");
+    Ok(())
 }
 
 #[tokio::test]

@@ -21,6 +21,8 @@ examples! {
     in_memory_test = "../08_in_memory_test.rs";
     early_media = "../09_early_media.rs";
     bridging = "../10_bridge.rs";
+    register_with_a_pbx = "../11_register_with_a_pbx.rs";
+    several_accounts = "../12_several_accounts.rs";
     hold_with_music = "../13_hold_with_music.rs";
 }
 
@@ -29,6 +31,7 @@ use std::time::Duration;
 use callbot_core::analysis::component_dbov;
 use callbot_core::{CallEvent, Cause, Error, Party, Result, Tone, answer_with};
 use callbot_media_files as sounds;
+use support::pbx::{PASSWORD, Pbx};
 use support::{Ear, Heard, RATE, Stage, folder, only_file, secs, sound};
 
 fn tone(frequency: f64) -> Tone {
@@ -317,6 +320,58 @@ async fn example_10_joins_the_caller_with_the_agent() -> Result<()> {
     let heard = ear.heard().await;
     heard.assert_prompt(sounds::PLEASE_HOLD);
     heard.last(secs(1.5)).assert_tone(600.0, 1_000, -20.0);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn example_11_stays_registered_and_echoes() -> Result<()> {
+    // The bot's endpoint is the stage's caller here, and the PBX stands where bots do.
+    let pbx = Pbx::new();
+    let stage = Stage::new(pbx.clone()).await;
+    let bot = stage.caller.clone();
+    let aor = "sip:1000@10.0.0.1";
+    bot.add_account(register_with_a_pbx::account(aor, PASSWORD))?;
+    bot.registered().await?;
+    let serving = bot.clone();
+    tokio::spawn(async move { serving.serve(register_with_a_pbx::service()).await });
+    // Many lifetimes later it still is.
+    tokio::time::sleep(secs(1000.0)).await;
+    let registrations = bot.registrations();
+    assert!(
+        registrations[0]
+            .expires_in
+            .is_some_and(|left| left > secs(5.0))
+    );
+    let call = stage
+        .bot
+        .dial(pbx.contact("1000").unwrap_or_default())
+        .await?;
+    let ear = Ear::on(&call);
+    call.play(tone(440.0)).await?;
+    tokio::time::sleep(secs(0.5)).await;
+    call.hangup().await?;
+    ear.heard().await.assert_tone(440.0, 1_000, -20.0);
+    bot.remove_account(aor).await?;
+    assert_eq!(pbx.contact("1000"), None);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn example_12_tells_accounts_apart() -> Result<()> {
+    let pbx = Pbx::new();
+    let stage = Stage::new(pbx.clone()).await;
+    let accounts: Vec<String> = (0..60).map(|n| format!("sip:u{n}@10.0.0.1")).collect();
+    several_accounts::register(&stage.caller, &accounts, PASSWORD).await?;
+    let (serving, service) = (stage.caller.clone(), several_accounts::service(&accounts));
+    tokio::spawn(async move { serving.serve(service).await });
+    for number in [0, 1, 7] {
+        let contact = pbx.contact(&format!("u{number}")).unwrap_or_default();
+        let call = stage.bot.dial(contact).await?;
+        let ear = Ear::on(&call);
+        call.ended().await;
+        let hertz = 440.0 + 100.0 * f64::from(number);
+        ear.heard().await.assert_tone(hertz, 1_000, -20.0);
+    }
     Ok(())
 }
 

@@ -114,16 +114,13 @@ async function record() {
 
 /// What was kept so far: the rate, and 16-bit samples in base64.
 function recorded() {
-  const bytes = [];
-  for (const part of ears.tape) {
-    for (const value of part) {
-      const sample = Math.max(-32768, Math.min(32767, Math.round(value * 32768)));
-      bytes.push(sample & 255, (sample >> 8) & 255);
-    }
-  }
-  let text = '';
-  for (let at = 0; at < bytes.length; at += 32768) text += String.fromCharCode(...bytes.slice(at, at + 32768));
-  return { rate: ears.context.sampleRate, samples: btoa(text) };
+  const samples = new Int16Array(ears.tape.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of ears.tape) for (const value of part) samples[at++] = Math.max(-32768, Math.min(32767, Math.round(value * 32768)));
+  const bytes = new Uint8Array(samples.buffer);
+  const text = [];
+  for (let from = 0; from < bytes.length; from += 32768) text.push(String.fromCharCode(...bytes.subarray(from, from + 32768)));
+  return { rate: ears.context.sampleRate, samples: btoa(text.join('')) };
 }
 
 /// Every pitch heard in the last `seconds`, one each 100 ms.
@@ -188,6 +185,7 @@ libraries.jssip = async (options) => {
   agent.on('registered', () => tell('registered'));
   agent.on('unregistered', () => tell('unregistered'));
   agent.on('registrationFailed', ({ cause, response }) => tell('refused', { cause, status: response?.status_code }));
+  agent.on('newMessage', ({ originator, request }) => originator === 'remote' && tell('text', { body: request.body, from: request.from.uri.toString() }));
   agent.on('newRTCSession', (news) => {
     session = news.session;
     const names = { progress: 'ringing', confirmed: 'established', ended: 'ended', failed: 'failed', hold: 'hold', unhold: 'resume' };
@@ -212,6 +210,9 @@ libraries.jssip = async (options) => {
     restart: () => settled((done) => session.renegotiate({ rtcOfferConstraints: { iceRestart: true } }, done), 'restart'),
     hold: () => settled((done) => session.hold({}, done), 'hold'),
     resume: () => settled((done) => session.unhold({}, done), 'resume'),
+    text: (uri, words) => new Promise((resolve) => agent.sendMessage(uri, words, {
+      eventHandlers: { succeeded: ({ response }) => resolve(response.status_code), failed: ({ response, cause }) => resolve(response?.status_code || cause) },
+    })),
     options: (uri) => new Promise((resolve) => agent.sendOptions(uri, undefined, {
       eventHandlers: { succeeded: ({ response }) => resolve(response.status_code), failed: ({ response, cause }) => resolve(response?.status_code || cause) },
     })),

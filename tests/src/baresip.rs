@@ -6,15 +6,16 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::lab::{Lab, find};
+use crate::log::Log;
 use crate::process::{Process, wait_for};
 use crate::sipp::Transport;
+use crate::wav::Sound;
 
 /// What baresip plays into the call.
 #[derive(Clone, Debug)]
@@ -23,6 +24,29 @@ pub enum Source {
     File(PathBuf),
     /// What it hears, sent back.
     Echo,
+}
+
+impl Source {
+    /// A tone (hertz, dBov, milliseconds) for a codec of this name, `before` milliseconds after the call's beginning.
+    ///
+    /// # Errors
+    ///
+    /// When its file cannot be written.
+    pub fn tone(
+        lab: &Lab,
+        name: &str,
+        codec: &str,
+        before: u32,
+        tone: (f64, f64, u32),
+    ) -> Result<Self> {
+        let file = lab.path(&format!("{name}-plays.wav"));
+        let (rate, channels) = codec_audio(codec);
+        Sound::silence_at(rate, channels, before)
+            .tone(tone.0, tone.1, tone.2)
+            .pause(20_000)
+            .write(&file)?;
+        Ok(Self::File(file))
+    }
 }
 
 /// How one baresip is set up.
@@ -39,6 +63,7 @@ pub struct Options {
     authority: Option<PathBuf>,
     encryption: Option<&'static str>,
     rtcp_mux: bool,
+    contact: Option<String>,
     ice: bool,
 }
 
@@ -93,6 +118,13 @@ impl Options {
         self
     }
 
+    /// Writes its texts to this URI, for it sends them to nobody but a contact, and shows the texts that come.
+    #[must_use]
+    pub fn contact(mut self, uri: &str) -> Self {
+        self.contact = Some(uri.to_owned());
+        self
+    }
+
     /// Looks for the path by ICE. It makes no candidates of the loopback device: the test's network needs a
     /// [second address](Lab::second_address).
     #[must_use]
@@ -139,24 +171,11 @@ pub fn codec_audio(codec: &str) -> (u32, usize) {
 pub struct Baresip {
     process: Process,
     control: TcpStream,
-    log: Arc<Log>,
+    log: Log,
     sounds: PathBuf,
     address: SocketAddr,
     transport: Transport,
     name: String,
-}
-
-/// Everything that came over the control connection, in order.
-#[derive(Debug, Default)]
-struct Log {
-    entries: Mutex<Vec<Value>>,
-    grown: Condvar,
-}
-
-impl Log {
-    fn entries(&self) -> MutexGuard<'_, Vec<Value>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Baresip {
@@ -175,6 +194,7 @@ impl Baresip {
             authority: None,
             encryption: None,
             rtcp_mux: false,
+            contact: None,
             ice: false,
         }
     }
@@ -216,22 +236,27 @@ impl Baresip {
         );
         let account = format!("<sip:{name}@{domain};transport={transport}>;{parameters}\n");
         write("accounts", &account)?;
-        write("contacts", "")?;
-        let process = Process::start(
-            lab,
-            name,
-            &program,
-            &["-f".as_ref(), folder.as_os_str()],
-            &[],
-        )?;
+        let contact = options.contact.as_deref().unwrap_or_default();
+        let contacts = match contact {
+            "" => String::new(),
+            uri => format!("\"Contact\" <{uri}>\n"),
+        };
+        write("contacts", &contacts)?;
+        write("current_contact", contact)?;
+        let mut arguments = vec!["-f".as_ref(), folder.as_os_str()];
+        if options.contact.is_some() {
+            // Texts are shown nowhere but in the SIP messages that it prints.
+            arguments.push("-s".as_ref());
+        }
+        let process = Process::start(lab, name, &program, &arguments, &[])?;
         let address = SocketAddr::from(([127, 0, 0, 1], control));
         let stream = wait_for("control port of baresip", Duration::from_secs(5), || {
             TcpStream::connect(address).ok()
         })?;
-        let log = Arc::new(Log::default());
+        let log = Log::default();
         listen(
             stream.try_clone().context("share the control connection")?,
-            Arc::clone(&log),
+            log.clone(),
         )?;
         Ok(Self {
             process,
@@ -273,14 +298,10 @@ impl Baresip {
                 .to_string();
         write!(self.control, "{}:{message},", message.len())
             .context("write to the control port of baresip")?;
-        let answer = self
-            .wait(
-                0,
-                &format!("answer to {command}"),
-                Duration::from_secs(5),
-                |entry| entry["token"] == token.as_str(),
-            )?
-            .1;
+        let what = format!("answer to {command}");
+        let answer = self.wait(0, &what, Duration::from_secs(5), |entry| {
+            entry["token"] == token.as_str()
+        })?;
         ensure!(
             answer["ok"] == true,
             "baresip refused `{command} {parameters}`: {answer}"
@@ -296,7 +317,7 @@ impl Baresip {
     pub fn dial(&mut self, uri: &str) -> Result<()> {
         let from = self.log.entries().len();
         self.command("dial", uri)?;
-        let (_, event) = self.wait(from, "end of dialling", Duration::from_secs(10), |entry| {
+        let event = self.wait(from, "end of dialling", Duration::from_secs(10), |entry| {
             matches!(
                 entry["type"].as_str(),
                 Some("CALL_ESTABLISHED" | "CALL_CLOSED")
@@ -333,11 +354,42 @@ impl Baresip {
     ///
     /// When the time is up; the message lists the events that did come.
     pub fn wait_event(&self, kind: &str, limit: Duration) -> Result<Value> {
-        Ok(self
-            .wait(0, &format!("event {kind}"), limit, |entry| {
-                entry["type"] == kind
-            })?
-            .1)
+        self.wait(0, &format!("event {kind}"), limit, |entry| {
+            entry["type"] == kind
+        })
+    }
+
+    /// Waits until its registrar has said 200. That may be before anybody listens to its events.
+    ///
+    /// # Errors
+    ///
+    /// When it is not registered in time.
+    pub fn wait_registered(&mut self, limit: Duration) -> Result<()> {
+        self.process
+            .wait_until("its registration", limit, |out, err| {
+                out.contains("200 OK") || err.contains("200 OK")
+            })
+    }
+
+    /// Sends a text outside any call to its contact.
+    ///
+    /// # Errors
+    ///
+    /// When it refuses the command.
+    pub fn text(&mut self, words: &str) -> Result<()> {
+        self.command("message", words).map(drop)
+    }
+
+    /// Waits for a text with these words.
+    ///
+    /// # Errors
+    ///
+    /// When none comes in time.
+    pub fn wait_text(&mut self, words: &str, limit: Duration) -> Result<()> {
+        let what = format!("text {words}");
+        self.process.wait_until(&what, limit, |out, err| {
+            out.contains(words) || err.contains(words)
+        })
     }
 
     /// The keys that it heard begin, in order.
@@ -351,41 +403,24 @@ impl Baresip {
             .collect()
     }
 
-    /// Waits for an entry at or after `from` and gives its place and itself.
+    /// Waits for an entry at or after `from` and gives it.
     fn wait(
         &self,
         from: usize,
         what: &str,
         limit: Duration,
         fits: impl Fn(&Value) -> bool,
-    ) -> Result<(usize, Value)> {
-        let end = Instant::now() + limit;
-        let mut entries = self.log.entries();
-        loop {
-            if let Some((at, entry)) = entries
-                .iter()
-                .enumerate()
-                .skip(from)
-                .find(|(_, entry)| fits(entry))
-            {
-                return Ok((at, entry.clone()));
-            }
-            let Some(left) = end.checked_duration_since(Instant::now()) else {
-                let seen: Vec<_> = entries.iter().filter_map(|e| e["type"].as_str()).collect();
-                bail!(
-                    "{}: no {what} within {:.1} s, only {seen:?}; baresip said:\n{}",
-                    self.name,
-                    limit.as_secs_f64(),
-                    self.process.last_words()
-                );
-            };
-            entries = self
-                .log
-                .grown
-                .wait_timeout(entries, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
+    ) -> Result<Value> {
+        self.log.wait(from, limit, fits).with_context(|| {
+            let entries = self.log.entries();
+            let seen: Vec<_> = entries.iter().filter_map(|e| e["type"].as_str()).collect();
+            format!(
+                "{}: no {what} within {:.1} s, only {seen:?}; baresip said:\n{}",
+                self.name,
+                limit.as_secs_f64(),
+                self.process.last_words()
+            )
+        })
     }
 
     /// Ends it without a word to anyone, as a power cut would.
@@ -438,7 +473,7 @@ fn recording(folder: &Path, suffix: &str) -> Result<PathBuf> {
 }
 
 /// Reads netstrings until the connection ends, and wakes whoever waits for an entry.
-fn listen(mut stream: TcpStream, log: Arc<Log>) -> Result<()> {
+fn listen(mut stream: TcpStream, log: Log) -> Result<()> {
     let read = move || {
         let mut buffer = Vec::new();
         let mut chunk = [0; 16_384];
@@ -446,11 +481,10 @@ fn listen(mut stream: TcpStream, log: Arc<Log>) -> Result<()> {
             buffer.extend_from_slice(&chunk[..length]);
             while let Some((entry, used)) = netstring(&buffer) {
                 if let Ok(value) = serde_json::from_slice(entry) {
-                    log.entries().push(value);
+                    log.push(value);
                 }
                 buffer.drain(..used);
             }
-            log.grown.notify_all();
         }
     };
     std::thread::Builder::new()
@@ -533,6 +567,7 @@ module sndfile.so
 {encryption}{path}module_tmp uuid.so
 module_tmp account.so
 module_app menu.so
+module_app contact.so
 module_app ctrl_tcp.so
 ctrl_tcp_listen 127.0.0.1:{control}
 snd_path {sounds}

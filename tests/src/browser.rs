@@ -7,13 +7,13 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::lab::{Lab, find};
+use crate::log::Log;
 use crate::process::{Process, wait_for};
 
 /// How long a command may take, the browser's start included.
@@ -123,22 +123,9 @@ impl Options {
 pub struct Browser {
     process: Process,
     control: TcpStream,
-    log: Arc<Log>,
+    log: Log,
     name: String,
     commands: u64,
-}
-
-/// Every line that came over the control connection, in order.
-#[derive(Debug, Default)]
-struct Log {
-    entries: Mutex<Vec<Value>>,
-    grown: Condvar,
-}
-
-impl Log {
-    fn entries(&self) -> MutexGuard<'_, Vec<Value>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Where `cargo xtask peers` puts what npm installs.
@@ -199,7 +186,7 @@ impl Browser {
             TcpStream::connect(address).ok()
         })
         .with_context(|| format!("the browser said:\n{}", process.last_words()))?;
-        let log = Arc::new(Log::default());
+        let log = Log::default();
         listen(
             control.try_clone().context("share the connection")?,
             log.clone(),
@@ -229,7 +216,7 @@ impl Browser {
             json!({ "id": id, "do": name, "with": words })
         )
         .context("write to the browser")?;
-        let (_, answer) = self.wait(0, &format!("answer to {name}"), COMMAND, |entry| {
+        let answer = self.wait(&format!("answer to {name}"), COMMAND, |entry| {
             entry["id"] == id
         })?;
         if let Some(error) = answer["error"].as_str() {
@@ -291,6 +278,15 @@ impl Browser {
     /// As [`Browser::command`].
     pub fn resume(&mut self) -> Result<()> {
         self.command("resume", json!([])).map(drop)
+    }
+
+    /// Sends a text outside any call and tells the status of the answer; JsSIP only.
+    ///
+    /// # Errors
+    ///
+    /// When the page refuses.
+    pub fn text(&mut self, uri: &str, words: &str) -> Result<Option<u64>> {
+        Ok(self.command("text", json!([uri, words]))?.as_u64())
     }
 
     /// The status that OPTIONS to a URI is answered with (not by sipML5).
@@ -416,9 +412,7 @@ impl Browser {
     /// When the time is up; the message lists the events that did come.
     pub fn wait_event(&self, kind: &str, limit: Duration) -> Result<Value> {
         let what = format!("event {kind}");
-        Ok(self
-            .wait(0, &what, limit, |entry| entry["event"] == kind)?
-            .1)
+        self.wait(&what, limit, |entry| entry["event"] == kind)
     }
 
     /// The digits that came by INFO.
@@ -429,32 +423,16 @@ impl Browser {
         digits.filter_map(|entry| entry["digit"].as_str()).collect()
     }
 
-    fn wait(
-        &self,
-        from: usize,
-        what: &str,
-        limit: Duration,
-        fits: impl Fn(&Value) -> bool,
-    ) -> Result<(usize, Value)> {
-        let end = Instant::now() + limit;
-        let mut entries = self.log.entries();
-        loop {
-            let found = entries.iter().enumerate().skip(from);
-            if let Some((at, entry)) = found.into_iter().find(|(_, entry)| fits(entry)) {
-                return Ok((at, entry.clone()));
-            }
-            let Some(left) = end.checked_duration_since(Instant::now()) else {
-                bail!(
-                    "{}: no {what} within {:.1} s, only {:?}; it said:\n{}",
-                    self.name,
-                    limit.as_secs_f64(),
-                    *entries,
-                    self.process.last_words()
-                );
-            };
-            let waited = self.log.grown.wait_timeout(entries, left);
-            entries = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
+    fn wait(&self, what: &str, limit: Duration, fits: impl Fn(&Value) -> bool) -> Result<Value> {
+        self.log.wait(0, limit, fits).with_context(|| {
+            format!(
+                "{}: no {what} within {:.1} s, only {:?}; it said:\n{}",
+                self.name,
+                limit.as_secs_f64(),
+                *self.log.entries(),
+                self.process.last_words()
+            )
+        })
     }
 
     /// Closes the browser.
@@ -470,12 +448,11 @@ impl Browser {
 }
 
 /// Reads lines until the connection ends, and wakes whoever waits for one.
-fn listen(stream: TcpStream, log: Arc<Log>) -> Result<()> {
+fn listen(stream: TcpStream, log: Log) -> Result<()> {
     let read = move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             if let Ok(entry) = serde_json::from_str(&line) {
-                log.entries().push(entry);
-                log.grown.notify_all();
+                log.push(entry);
             }
         }
     };

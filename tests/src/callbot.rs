@@ -1,7 +1,7 @@
 //! The program under test, driven by its command line only.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::lab::Lab;
-use crate::process::Process;
+use crate::process::{Process, wait_for};
+use crate::wav::Sound;
 
 /// The binary: what `CALLBOT_BIN` names, else the release build in the target directory.
 #[must_use]
@@ -22,6 +23,33 @@ pub fn binary() -> Option<PathBuf> {
     named
         .or_else(|| Some(target.join("release/callbot")))
         .filter(|file| file.is_file())
+}
+
+/// A file for `--play`: half a second of silence, a tone (hertz, dBov, milliseconds), and a little silence.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn play(lab: &Lab, tone: (f64, f64, u32)) -> Result<String> {
+    Sound::silence(500)
+        .tone(tone.0, tone.1, tone.2)
+        .pause(200)
+        .write(&lab.path("callbot-plays.wav"))?;
+    Ok(lab.text("callbot-plays.wav"))
+}
+
+/// A recording, once it is complete under its name.
+///
+/// # Errors
+///
+/// When that takes more than 5 s, or it cannot be read.
+pub fn recorded(file: &Path) -> Result<Sound> {
+    wait_for(
+        &format!("recording {}", file.display()),
+        Duration::from_secs(5),
+        || file.is_file().then_some(()),
+    )?;
+    Sound::read(file)
 }
 
 /// What `--json` said of one call.

@@ -4,7 +4,7 @@
 //! over its control socket, not concluded from what the bot says.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -26,12 +26,18 @@ pub enum Digest {
     Md5,
     /// RFC 8760.
     Sha256,
+    /// Both are offered, SHA-256 first; only SHA-256 lets in.
+    Sha256ThenMd5,
+    /// Both are offered, MD5 first; only SHA-256 lets in.
+    Md5ThenSha256,
 }
 
 /// A running Kamailio.
 #[derive(Debug)]
 pub struct Kamailio {
     process: Process,
+    program: PathBuf,
+    arguments: Vec<String>,
     address: SocketAddr,
     control: String,
 }
@@ -80,8 +86,13 @@ impl Kamailio {
         let mut define = |text: String| arguments.extend(["-A".to_owned(), text]);
         define(format!("PORT={port}"));
         define(format!("CONTROL=\"{control}\""));
-        if digest == Digest::Sha256 {
+        if digest != Digest::Md5 {
             define("SHA256".to_owned());
+        }
+        match digest {
+            Digest::Sha256ThenMd5 => define("BOTH_STRONG_FIRST".to_owned()),
+            Digest::Md5ThenSha256 => define("BOTH_WEAK_FIRST".to_owned()),
+            Digest::Md5 | Digest::Sha256 => {}
         }
         if let Some(files) = files {
             define("SECURE".to_owned());
@@ -97,23 +108,78 @@ impl Kamailio {
         let process = Process::start(lab, "kamailio", &program, &arguments, &[])?;
         let mut this = Self {
             process,
+            program,
+            arguments,
             address: SocketAddr::from(([127, 0, 0, 1], port)),
             control,
         };
+        this.wait_ready()?;
+        Ok(this)
+    }
+
+    fn wait_ready(&mut self) -> Result<()> {
         let answers = wait_for(
             "answer from kamailio's control socket",
             Duration::from_secs(10),
             || {
-                let answers = this.ask(&["core.version"]).is_some();
-                (answers || !this.process.is_running()).then_some(answers)
+                let answers = self.ask(&["core.version"]).is_some();
+                (answers || !self.process.is_running()).then_some(answers)
             },
         );
         ensure!(
             matches!(answers, Ok(true)),
             "kamailio does not start; it said:\n{}",
-            this.process.last_words()
+            self.process.last_words()
         );
-        Ok(this)
+        Ok(())
+    }
+
+    /// Ends it; [`start_again`](Self::start_again) brings it back.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end.
+    pub fn stop(&mut self) -> Result<()> {
+        self.process.terminate(Duration::from_secs(5)).map(drop)
+    }
+
+    /// Starts it as it was, but without anybody registered and with an empty log.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn start_again(&mut self, lab: &Lab) -> Result<()> {
+        self.process = Process::start(lab, "kamailio", &self.program, &self.arguments, &[])?;
+        self.wait_ready()
+    }
+
+    /// The users who have a contact.
+    #[must_use]
+    pub fn users(&self) -> Vec<String> {
+        let dump = self.ask(&["ul.dump"]).unwrap_or_default();
+        let aors = dump
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("AoR: "));
+        aors.map(str::to_owned).collect()
+    }
+
+    /// How many contacts are registered of all users together.
+    #[must_use]
+    pub fn contacts(&self) -> usize {
+        self.ask(&["ul.dump"])
+            .map_or(0, |text| text.matches("Address:").count())
+    }
+
+    /// When each REGISTER came (seconds since 1970) and from whom, with the switch `COUNT`.
+    #[must_use]
+    pub fn registers(&self) -> Vec<(f64, String)> {
+        let log = self.log();
+        let seen = log.lines().filter_map(|line| {
+            let (_, rest) = line.split_once("SAW REGISTER ")?;
+            let (at, user) = rest.split_once(' ')?;
+            Some((at.parse().ok()?, user.trim().to_owned()))
+        });
+        seen.collect()
     }
 
     /// Where it listens.

@@ -37,6 +37,8 @@ pub enum Peer {
     Browser,
     /// Firefox and what drives it, beside all that [`Peer::Browser`] stands for.
     Firefox,
+    /// dnsmasq, a DNS server.
+    Dnsmasq,
     /// tcpdump, with the right to capture on the loopback device.
     Tcpdump,
 }
@@ -54,6 +56,7 @@ impl Peer {
             Self::Coturn => find("turnserver").is_some(),
             Self::Browser => crate::browser::is_there(),
             Self::Firefox => crate::browser::is_there() && crate::browser::firefox_is_there(),
+            Self::Dnsmasq => find("dnsmasq").is_some(),
             Self::Tcpdump => find("tcpdump").is_some() && is_root(),
         }
     }

@@ -6,6 +6,7 @@
 //! - [`lab`]: a folder, a network namespace and ports for one test, and the decision to skip it where a peer is missing
 //! - [`process`]: children that are bounded in time, keep their output and never outlive the test
 //! - [`callbot`], [`sipp`], [`scenario`], [`baresip`], [`kamailio`], [`coturn`], [`rtpengine`], [`browser`]: the programs that are driven
+//! - [`log`]: what a peer tells over its control connection
 //! - [`pki`]: certificates, good ones and bad ones
 //! - [`capture`], [`rtp`], [`events`]: what crossed the wire, read and written as pcap
 //! - [`wav`]: what was heard, measured
@@ -19,9 +20,11 @@ pub mod browser;
 pub mod callbot;
 pub mod capture;
 pub mod coturn;
+pub mod dns;
 pub mod events;
 pub mod kamailio;
 pub mod lab;
+pub mod log;
 pub mod mutate;
 pub mod pki;
 pub mod process;
@@ -42,6 +45,7 @@ pub mod prelude {
     pub use crate::callbot::{Call, Callbot};
     pub use crate::capture::Capture;
     pub use crate::coturn::Coturn;
+    pub use crate::dns::Dnsmasq;
     pub use crate::kamailio::{Digest, Kamailio};
     pub use crate::lab::{Lab, Peer, check};
     pub use crate::pki::{Authority, Validity};

@@ -100,6 +100,12 @@ impl Sound {
         self
     }
 
+    /// Samples a second.
+    #[must_use]
+    pub fn rate(&self) -> u32 {
+        self.rate
+    }
+
     /// The samples of the first channel.
     #[must_use]
     pub fn samples(&self) -> &[i16] {

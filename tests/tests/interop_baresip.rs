@@ -1,7 +1,6 @@
 //! baresip and callbot call each other: what the one plays, the other's recording holds.
 
-use std::path::Path;
-
+use callbot_tests::callbot;
 use callbot_tests::pki::Files;
 use callbot_tests::prelude::*;
 
@@ -12,30 +11,8 @@ const CODECS: &str = "pcmu,pcma,g722,opus,g729,l16,l16/8000";
 /// What callbot plays.
 const CALLBOT: (f64, f64, u32) = (600.0, -17.0, 2500);
 
-fn baresip_sound(lab: &Lab, codec: &str) -> Result<Source> {
-    let file = lab.path("baresip.wav");
-    let (rate, channels) = codec_audio(codec);
-    Sound::silence_at(rate, channels, 4500)
-        .tone(BARESIP.0, BARESIP.1, BARESIP.2)
-        .pause(20_000)
-        .write(&file)?;
-    Ok(Source::File(file))
-}
-
-fn callbot_sound(lab: &Lab) -> Result<String> {
-    Sound::silence(500)
-        .tone(CALLBOT.0, CALLBOT.1, CALLBOT.2)
-        .pause(200)
-        .write(&lab.path("callbot.wav"))?;
-    Ok(lab.text("callbot.wav"))
-}
-
-/// Waits for a recording to be complete under its name.
-fn recorded(file: &Path) -> Result<Sound> {
-    callbot_tests::process::wait_for(&format!("recording {}", file.display()), seconds(5), || {
-        file.is_file().then_some(())
-    })?;
-    Sound::read(file)
+fn plays(lab: &Lab, codec: &str) -> Result<Source> {
+    Source::tone(lab, "baresip", codec, 4500, BARESIP)
 }
 
 fn calls_record(name: &str, transport: Transport, codec: &'static str) {
@@ -55,7 +32,7 @@ fn calls_record(name: &str, transport: Transport, codec: &'static str) {
                 CODECS,
             ],
         )?;
-        let mut baresip = Baresip::named("caller", baresip_sound(lab, codec)?)
+        let mut baresip = Baresip::named("caller", plays(lab, codec)?)
             .over(transport)
             .codec(codec)
             .start(lab)?;
@@ -67,7 +44,7 @@ fn calls_record(name: &str, transport: Transport, codec: &'static str) {
         baresip.hang_up()?;
         callbot.wait_call(seconds(5))?;
         baresip.quit()?;
-        check(lab, "callbot recorded", &recorded(&file)?, BARESIP)?;
+        check(lab, "callbot recorded", &callbot::recorded(&file)?, BARESIP)?;
         let heard = Sound::read(&baresip.heard()?)?;
         ensure!(!heard.spans(150.0).is_empty(), "baresip heard no beep");
         Ok(())
@@ -77,7 +54,7 @@ fn calls_record(name: &str, transport: Transport, codec: &'static str) {
 fn calls_answer(name: &str, transport: Transport, codec: &'static str) {
     Lab::run(name, &[Peer::Callbot, Peer::Baresip], move |lab| {
         let file = lab.path("call.wav");
-        let play = callbot_sound(lab)?;
+        let play = callbot::play(lab, CALLBOT)?;
         let bot = [
             "answer",
             "--ring",
@@ -93,7 +70,7 @@ fn calls_answer(name: &str, transport: Transport, codec: &'static str) {
             CODECS,
         ];
         let (mut callbot, address) = Callbot::serve_at(lab, &bot)?;
-        let mut baresip = Baresip::named("caller", baresip_sound(lab, codec)?)
+        let mut baresip = Baresip::named("caller", plays(lab, codec)?)
             .over(transport)
             .codec(codec)
             .start(lab)?;
@@ -111,7 +88,7 @@ fn calls_answer(name: &str, transport: Transport, codec: &'static str) {
             &Sound::read(&baresip.heard()?)?,
             CALLBOT,
         )?;
-        let both = recorded(&file)?;
+        let both = callbot::recorded(&file)?;
         ensure!(
             both.channels() == 2,
             "the stereo recording has {} channels",
@@ -130,9 +107,9 @@ fn calls_answer(name: &str, transport: Transport, codec: &'static str) {
 
 fn is_dialled(name: &str, transport: Transport, codec: &'static str) {
     Lab::run(name, &[Peer::Callbot, Peer::Baresip], move |lab| {
-        let play = callbot_sound(lab)?;
+        let play = callbot::play(lab, CALLBOT)?;
         let record = lab.path("dialled.wav");
-        let mut baresip = Baresip::named("callee", baresip_sound(lab, codec)?)
+        let mut baresip = Baresip::named("callee", plays(lab, codec)?)
             .over(transport)
             .codec(codec)
             .answering()
@@ -168,7 +145,12 @@ fn is_dialled(name: &str, transport: Transport, codec: &'static str) {
             &Sound::read(&baresip.heard()?)?,
             CALLBOT,
         )?;
-        check(lab, "callbot recorded", &recorded(&record)?, BARESIP)
+        check(
+            lab,
+            "callbot recorded",
+            &callbot::recorded(&record)?,
+            BARESIP,
+        )
     });
 }
 
@@ -279,7 +261,10 @@ fn baresip_calls_answer_over_tls_and_is_dialled() {
         );
         // In: baresip checks callbot's certificate.
         let port = lab.port()?;
-        let (listen, play) = (format!("tls://127.0.0.1:{port}"), callbot_sound(lab)?);
+        let (listen, play) = (
+            format!("tls://127.0.0.1:{port}"),
+            callbot::play(lab, CALLBOT)?,
+        );
         let out = lab.text("answered.wav");
         let arguments = [
             "answer",
@@ -298,7 +283,7 @@ fn baresip_calls_answer_over_tls_and_is_dialled() {
             &key,
         ];
         let mut callbot = Callbot::serve(lab, "callbot", &arguments)?;
-        let mut baresip = Baresip::named("caller", baresip_sound(lab, "pcmu")?)
+        let mut baresip = Baresip::named("caller", plays(lab, "pcmu")?)
             .over(Transport::Tls)
             .certificate(theirs.both.clone())
             .authority(lab.path("ca.pem"))
@@ -316,12 +301,12 @@ fn baresip_calls_answer_over_tls_and_is_dialled() {
         check(
             lab,
             "callbot recorded",
-            &recorded(&lab.path("answered.wav"))?.channel(0),
+            &callbot::recorded(&lab.path("answered.wav"))?.channel(0),
             BARESIP,
         )?;
 
         // Out: callbot checks baresip's.
-        let mut callee = Baresip::named("callee", baresip_sound(lab, "pcmu")?)
+        let mut callee = Baresip::named("callee", plays(lab, "pcmu")?)
             .over(Transport::Tls)
             .certificate(theirs.both)
             // What callbot offers where nobody can read the keys on the way.
@@ -364,7 +349,7 @@ fn baresip_calls_answer_over_tls_and_is_dialled() {
         check(
             lab,
             "callbot recorded",
-            &recorded(&lab.path("dialled.wav"))?,
+            &callbot::recorded(&lab.path("dialled.wav"))?,
             BARESIP,
         )
     });

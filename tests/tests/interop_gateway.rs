@@ -11,26 +11,21 @@ use callbot_tests::prelude::*;
 const CALLER: (f64, f64, u32) = (440.0, -20.0, 4000);
 const CALLEE: (f64, f64, u32) = (600.0, -17.0, 4000);
 
-fn sound(lab: &Lab, name: &str, tone: (f64, f64, u32)) -> Result<Source> {
-    let file = lab.path(&format!("{name}.wav"));
-    Sound::silence(1500)
-        .tone(tone.0, tone.1, tone.2)
-        .pause(20_000)
-        .write(&file)?;
-    Ok(Source::File(file))
+fn sound(lab: &Lab, name: &str, codec: &str, tone: (f64, f64, u32)) -> Result<Source> {
+    Source::tone(lab, name, codec, 1500, tone)
 }
 
 /// baresip calls baresip through the gateway; each hears the other's tone and keys.
 fn baresip_to_baresip(name: &str, codecs: [&'static str; 2], transport: Transport) {
     Lab::run(name, &[Peer::Callbot, Peer::Baresip], move |lab| {
-        let mut callee = Baresip::named("callee", sound(lab, "callee-plays", CALLEE)?)
+        let mut callee = Baresip::named("callee", sound(lab, "callee", codecs[1], CALLEE)?)
             .over(transport)
             .codec(codecs[1])
             .answering()
             .start(lab)?;
         let to = callee.uri();
         let (mut callbot, address) = Callbot::serve_at(lab, &["gateway", "--to", &to])?;
-        let mut caller = Baresip::named("caller", sound(lab, "caller-plays", CALLER)?)
+        let mut caller = Baresip::named("caller", sound(lab, "caller", codecs[0], CALLER)?)
             .codec(codecs[0])
             .start(lab)?;
         caller.dial(&format!("sip:anyone@{address}"))?;
@@ -87,7 +82,7 @@ fn keys_by_info_from_sipp_are_pressed_at_baresip() {
         "gateway-info",
         &[Peer::Callbot, Peer::Baresip, Peer::Sipp],
         |lab| {
-            let mut callee = Baresip::named("callee", sound(lab, "callee-plays", CALLEE)?)
+            let mut callee = Baresip::named("callee", sound(lab, "callee", "pcmu", CALLEE)?)
                 .answering()
                 .start(lab)?;
             let to = callee.uri();

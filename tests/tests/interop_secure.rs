@@ -5,37 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use callbot_tests::callbot;
 use callbot_tests::prelude::*;
 
 /// What baresip sends.
 const BARESIP: (f64, f64, u32) = (440.0, -20.0, 3000);
 /// What callbot plays.
 const CALLBOT: (f64, f64, u32) = (600.0, -17.0, 2500);
-
-fn baresip_sound(lab: &Lab) -> Result<Source> {
-    let file = lab.path("baresip.wav");
-    Sound::silence(4500)
-        .tone(BARESIP.0, BARESIP.1, BARESIP.2)
-        .pause(20_000)
-        .write(&file)?;
-    Ok(Source::File(file))
-}
-
-fn callbot_sound(lab: &Lab) -> Result<String> {
-    Sound::silence(500)
-        .tone(CALLBOT.0, CALLBOT.1, CALLBOT.2)
-        .pause(200)
-        .write(&lab.path("callbot.wav"))?;
-    Ok(lab.text("callbot.wav"))
-}
-
-fn recorded(lab: &Lab) -> Result<Sound> {
-    let file = lab.path("call.wav");
-    callbot_tests::process::wait_for("recording of callbot", seconds(5), || {
-        file.is_file().then_some(())
-    })?;
-    Sound::read(&file)
-}
 
 /// The report must name what secured the call, and nothing may have been lost or refused.
 fn secured_by(call: &Call, wanted: &str) -> Result<()> {
@@ -82,7 +58,9 @@ impl Way {
     }
 
     fn baresip(self, lab: &Lab, name: &str) -> Result<callbot_tests::baresip::Options> {
-        let mut options = Baresip::named(name, baresip_sound(lab)?).encryption(self.encryption);
+        let mut options =
+            Baresip::named(name, Source::tone(lab, "baresip", "pcmu", 4500, BARESIP)?)
+                .encryption(self.encryption);
         if self.mux {
             options = options.rtcp_mux();
         }
@@ -106,7 +84,7 @@ impl Way {
 /// baresip calls; tone and keys go both ways.
 fn calls(name: &str, way: Way, flags: &'static [&'static str], wanted: &'static str) {
     Lab::run(name, &[Peer::Callbot, Peer::Baresip], move |lab| {
-        let play = callbot_sound(lab)?;
+        let play = callbot::play(lab, CALLBOT)?;
         let address = SocketAddr::new(way.address(lab)?, lab.port()?);
         let listen = format!("udp://{address}");
         let file = lab.text("call.wav");
@@ -142,14 +120,19 @@ fn calls(name: &str, way: Way, flags: &'static [&'static str], wanted: &'static 
             &Sound::read(&baresip.heard()?)?,
             CALLBOT,
         )?;
-        check(lab, "callbot recorded", &recorded(lab)?.channel(0), BARESIP)
+        check(
+            lab,
+            "callbot recorded",
+            &callbot::recorded(&lab.path("call.wav"))?.channel(0),
+            BARESIP,
+        )
     });
 }
 
 /// callbot calls; tone and keys go both ways.
 fn is_dialled(name: &str, way: Way, flags: &'static [&'static str], wanted: &'static str) {
     Lab::run(name, &[Peer::Callbot, Peer::Baresip], move |lab| {
-        let play = callbot_sound(lab)?;
+        let play = callbot::play(lab, CALLBOT)?;
         let own = SocketAddr::new(way.address(lab)?, lab.port()?);
         let mut baresip = way.baresip(lab, "callee")?.answering().start(lab)?;
         let (uri, file) = (baresip.uri(), lab.text("call.wav"));
@@ -197,7 +180,12 @@ fn is_dialled(name: &str, way: Way, flags: &'static [&'static str], wanted: &'st
             &Sound::read(&baresip.heard()?)?,
             CALLBOT,
         )?;
-        check(lab, "callbot recorded", &recorded(lab)?.channel(0), BARESIP)
+        check(
+            lab,
+            "callbot recorded",
+            &callbot::recorded(&lab.path("call.wav"))?.channel(0),
+            BARESIP,
+        )
     });
 }
 

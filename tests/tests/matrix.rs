@@ -246,12 +246,13 @@ impl Caller {
         let mut seen = Vec::new();
         while let Ok(event) = events.try_recv() {
             match event {
-                CallEvent::Held { by: Party::Remote } => seen.push(true),
-                CallEvent::Resumed { by: Party::Remote } => seen.push(false),
+                CallEvent::Held { by } => seen.push((true, by)),
+                CallEvent::Resumed { by } => seen.push((false, by)),
                 _ => {}
             }
         }
-        assert_eq!(seen, [true, false], "{:?}", self.leg);
+        let by = Party::Remote;
+        assert_eq!(seen, [(true, by), (false, by)], "{:?}", self.leg);
     }
 
     async fn digits_by_info(&self) {

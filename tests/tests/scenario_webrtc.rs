@@ -10,7 +10,7 @@ use std::time::Duration;
 use callbot_core::analysis::measure_tone;
 use callbot_core::driver::memory::{Impairment, MemoryNetwork};
 use callbot_core::trace::Ladder;
-use callbot_core::{Call, Endpoint, Keying, SrtpPolicy, answer_with, bridge};
+use callbot_core::{Call, Cause, Endpoint, Keying, SrtpPolicy, answer_with, bridge};
 use common::{folder, ms, secs, tone, wav};
 
 const CALLEE: &str = "sip:bot@10.0.0.2";
@@ -116,6 +116,54 @@ async fn a_late_network_with_loss_delays_the_first_word_and_no_more() {
     caller.play(tone(440.0, 1.0)).await.unwrap();
     let after = callee.statistics().await.unwrap();
     assert!(after.packets_received > before.packets_received + 45);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_path_breaks_ends_within_half_a_minute_and_says_why() {
+    let two = Two::new(11, &Ladder::new()).await;
+    let (caller, callee) = two.call().await;
+    says("webrtc-before", &caller, &callee, 440.0).await;
+    // Signalling goes on, so that nothing but the missing consent can end the call.
+    let lost = Impairment {
+        loss: 1.0,
+        ..Impairment::default()
+    };
+    two.network.impair_ports(10_000..=20_000, lost);
+    let began = tokio::time::Instant::now();
+    let (one, other) = tokio::join!(caller.ended(), callee.ended());
+    let took = began.elapsed();
+    assert!(took > secs(20) && took < secs(31), "{took:?}");
+    let causes = [&one, &other];
+    let told = causes
+        .iter()
+        .find(|cause| cause.cause() == Cause::MediaFailed);
+    let told = told.unwrap_or_else(|| panic!("{one} and {other}"));
+    assert!(told.text().contains("RFC 7675"), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_lite_in_ice_is_called_and_calls() {
+    let network = MemoryNetwork::new(13);
+    let host = |n: u8| {
+        Endpoint::builder()
+            .memory(network.host([10, 0, 0, n]))
+            .webrtc(true)
+            .seed(u64::from(n))
+    };
+    let server = host(2).ice_lite(true).start().await.unwrap();
+    let phone = host(1).start().await.unwrap();
+    let (there, here) = meet(&phone, &server, CALLEE).await;
+    says("lite-there", &there, &here, 440.0).await;
+    says("lite-back", &here, &there, 600.0).await;
+    let figures = here.statistics().await.unwrap();
+    assert!(figures.ice && figures.refused == 0, "{figures:?}");
+    there.hangup().await.unwrap();
+    let (here, there) = meet(&server, &phone, "sip:bot@10.0.0.1").await;
+    says("lite-dials", &here, &there, 500.0).await;
+    // A phone that keeps quiet for minutes is not taken for gone.
+    tokio::time::sleep(secs(120)).await;
+    says("lite-later", &there, &here, 700.0).await;
+    here.hangup().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

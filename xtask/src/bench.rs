@@ -24,7 +24,7 @@ pub(crate) struct Options {
     /// What to measure; all when left out
     #[arg(value_enum, default_value_t = Part::All)]
     part: Part,
-    /// Fewer and shorter rounds, 200 calls instead of 1,000 or 400: good to a tenth or two
+    /// Fewer and shorter rounds, 200 calls instead of 1,000 or 250: good to a tenth or two
     #[arg(long)]
     quick: bool,
     /// Install sipbot into .peers/ first (from crates.io; takes minutes)
@@ -44,6 +44,8 @@ enum Part {
     Gateway,
     /// Time and allocations of reading one INVITE, beside the crates rsip and rsipstack
     Parse,
+    /// Memory of 10,000 idle registrations and dialogs, and the CPU that they take
+    Rest,
     /// Packets, codecs, bridges and whole sessions inside one program, as the measuring tests of the media crate print them
     Figures,
     /// All of them
@@ -73,6 +75,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if wanted(Part::Parse) {
         tables.push(parse(options.quick)?);
+    }
+    if wanted(Part::Rest) {
+        tables.push(rest()?);
     }
     if wanted(Part::Figures) {
         tables.push(figures()?);
@@ -178,6 +183,44 @@ fn sipbot(install: bool) -> Result<PathBuf> {
         .flatten()
         .find(|file| file.is_file())
         .context("which is not installed; `cargo xtask bench --install-peers` does it")
+}
+
+/// What stands idle: its memory, and the CPU of an hour.
+fn rest() -> Result<String> {
+    let mut command = shell::cargo();
+    command.args(["bench", "--package", "callbot-sip", "--bench", "rest"]);
+    let said = captured(&mut command)?;
+    let mut rows = Vec::new();
+    for (name, title) in [
+        ("registrations", "registration, refreshed each 300 s"),
+        ("dialogs", "dialog of a call that stands"),
+    ] {
+        let (bytes, percent) = stood(&said, name)?;
+        let verdict = if percent < 1.0 { "within" } else { "over" };
+        rows.push([
+            title.to_owned(),
+            format!("{:.1}", bytes / 1024.0),
+            format!("{percent:.3}"),
+            format!("below 1% of a core: {verdict}"),
+        ]);
+    }
+    Ok(markdown(
+        "At rest: 10,000 of each in one user agent; KB held each, and CPU of one core over an hour of their time",
+        ["what", "KB each", "% of a core", "target"],
+        &rows,
+    ))
+}
+
+/// Both numbers of the line `NAME BYTES PERCENT`.
+fn stood(said: &str, name: &str) -> Result<(f64, f64)> {
+    said.lines()
+        .filter_map(|line| line.split_once(' '))
+        .find(|(first, _)| *first == name)
+        .and_then(|(_, rest)| {
+            let (bytes, percent) = rest.split_once(' ')?;
+            Some((bytes.trim().parse().ok()?, percent.trim().parse().ok()?))
+        })
+        .with_context(|| format!("the bench `rest` measured nothing for {name}"))
 }
 
 /// Reading one INVITE: criterion's times and the count of allocations.
@@ -333,6 +376,12 @@ mod tests {
         assert_eq!(allocations(counted, "rsip").ok(), Some(137));
         assert_eq!(allocations(counted, "rsipstack").ok(), Some(87));
         assert!(allocations(counted, "sip").is_err());
+        let lines = "registrations 2048 0.0124\ndialogs x 1\n";
+        assert_eq!(
+            super::stood(lines, "registrations").ok(),
+            Some((2048.0, 0.0124))
+        );
+        assert!(super::stood(lines, "dialogs").is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! run, and ends with one line that says how it went. Exit codes: 0 all well, 1 something failed, 2 wrong usage.
 
 mod bench;
+mod fuzz;
 mod interop;
 mod peers;
 mod prompt_list;
@@ -26,6 +27,7 @@ Which one do I want?
   Before a push, and in CI       cargo xtask test                  (a few minutes)
   After a change to SIP or RTP   cargo xtask interop sipp baresip  (only these peers)
   After a change of hot paths    cargo xtask bench --quick         (under a minute once built)
+  After a change of a parser     cargo xtask fuzz wire --seconds 120
   Is my machine ready?           cargo xtask peers --check
 
 Environment:
@@ -46,6 +48,8 @@ enum Task {
     Interop(interop::Options),
     /// Measure CPU and memory a call beside SIPp's answerer, a UDP reflector and sipbot, and parsing beside rsip and rsipstack
     Bench(bench::Options),
+    /// Throw inputs that coverage guides at every parser and at the whole user agent
+    Fuzz(fuzz::Options),
     /// Install the peers of tier 4 (needs root and apt-get) and show their versions
     Peers(peers::Options),
     /// Make the files of media-files/ and their manifest again (needs flite)
@@ -57,6 +61,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&options),
         Task::Interop(options) => interop::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Peers(options) => peers::run(&options),
         Task::Prompts => prompts::run(&shell::root().join("media-files")),
     };

@@ -86,6 +86,11 @@ pub(crate) const PEERS: &[Peer] = &[
         purpose: "installs the browser's libraries",
     },
     Peer {
+        program: "dnsmasq",
+        package: "dnsmasq-base",
+        purpose: "a DNS server",
+    },
+    Peer {
         program: "tcpdump",
         package: "tcpdump",
         purpose: "loopback captures",

@@ -115,6 +115,26 @@ fn pair(now: Instant, client: Engine, server: Engine) -> (DtlsHandshake, DtlsHan
 }
 
 #[test]
+fn a_way_that_takes_longer_than_the_first_patience_of_either_side_only_costs_time() {
+    let far = Wire {
+        loss: 0,
+        delay: (600, 600),
+    };
+    for client_engine in ENGINES {
+        for server_engine in ENGINES {
+            let now = Instant::now();
+            let (mut client, mut server) = pair(now, client_engine, server_engine);
+            run(now, [&mut client, &mut server], far, 1);
+            assert_eq!(
+                keys(&client).local,
+                keys(&server).remote,
+                "{client_engine:?} {server_engine:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn each_engine_agrees_with_each_in_both_roles() {
     for client_engine in ENGINES {
         for server_engine in ENGINES {

@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Read};
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -108,7 +108,7 @@ fn their_certificate(directory: &Path, arguments: &[&str]) -> Fingerprint {
 struct Peer {
     child: Child,
     _input: ChildStdin,
-    output: Arc<Mutex<String>>,
+    output: Arc<(Mutex<String>, Condvar)>,
 }
 
 impl Peer {
@@ -128,7 +128,7 @@ impl Peer {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let output = Arc::new(Mutex::new(String::new()));
+        let output = Arc::new((Mutex::new(String::new()), Condvar::new()));
         let streams: [Box<dyn Read + Send>; 2] = [
             Box::new(child.stdout.take().unwrap()),
             Box::new(child.stderr.take().unwrap()),
@@ -138,10 +138,10 @@ impl Peer {
             thread::spawn(move || {
                 let mut buffer = [0; 4096];
                 while let Ok(length @ 1..) = stream.read(&mut buffer) {
-                    output
-                        .lock()
-                        .unwrap()
-                        .push_str(&String::from_utf8_lossy(&buffer[..length]));
+                    let (output, grown) = &*output;
+                    let said = String::from_utf8_lossy(&buffer[..length]);
+                    output.lock().unwrap().push_str(&said);
+                    grown.notify_all();
                 }
             });
         }
@@ -155,17 +155,17 @@ impl Peer {
 
     /// Waits until OpenSSL has printed this.
     fn says(&self, wanted: &str) -> String {
-        for _ in 0..500 {
-            let output = self.output.lock().unwrap().clone();
-            if output.contains(wanted) {
-                return output;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        panic!(
-            "openssl does not say {wanted:?} but {}",
-            self.output.lock().unwrap()
+        let (output, grown) = &*self.output;
+        let waited =
+            grown.wait_timeout_while(output.lock().unwrap(), Duration::from_secs(5), |output| {
+                !output.contains(wanted)
+            });
+        let (output, late) = waited.unwrap();
+        assert!(
+            !late.timed_out(),
+            "openssl does not say {wanted:?} but {output}"
         );
+        output.clone()
     }
 }
 

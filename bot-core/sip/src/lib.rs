@@ -9,6 +9,7 @@ pub mod headers;
 pub mod ids;
 mod invite;
 pub mod message;
+mod outbound;
 mod registration;
 #[cfg(feature = "rsip")]
 pub mod rsip_interop;

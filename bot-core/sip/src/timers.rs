@@ -190,6 +190,14 @@ impl<O: Copy> Timers<O> {
         }
     }
 
+    /// Gives back the room for more than `kept` deadlines.
+    pub(crate) fn rest(&mut self, kept: usize) {
+        self.heap.shrink_to(kept);
+        for lane in &mut self.lanes {
+            lane.shrink_to(kept / LANES);
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.heap.len() + self.lanes.iter().map(VecDeque::len).sum::<usize>()
     }

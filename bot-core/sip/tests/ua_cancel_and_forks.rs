@@ -117,6 +117,23 @@ fn a_cancelled_invite_that_stays_unanswered_ends_after_32_s() {
     world.assert_clean();
 }
 
+/// Found by the fuzz target `user_agent`: what rang on after the CANCEL was waited for without end.
+#[test]
+fn a_peer_that_rings_on_after_the_cancel_is_given_up_in_time() {
+    let (mut world, id, invite) = calling(4);
+    world.inject(PEER, 0, answer(&invite, 180, "t", "", ""));
+    let now = world.now;
+    world.ua(0).cancel(now, id).unwrap();
+    let cancel = world.take_request("CANCEL");
+    world.inject(PEER, 0, answer(&cancel, 200, "t", "", ""));
+    world.ms(500);
+    world.inject(PEER, 0, answer(&invite, 180, "t", "", ""));
+    world.run(Duration::from_secs(33));
+    world.wait_ended(0);
+    world.run(Duration::from_secs(60));
+    world.assert_clean();
+}
+
 #[test]
 fn a_caller_gives_up_and_the_callee_hears_why() {
     let mut world = World::pair(4);

@@ -9,6 +9,7 @@ use callbot_media::sdp::Direction as MediaDirection;
 use tokio::time::Instant;
 
 use super::{Call, CallMonitor, EarlyCall, Guard, HangupCause, Phase, Shared};
+use crate::auth::DigestAuth;
 use crate::error::{Error, Result};
 use crate::signalling::{Act, CallInfo};
 
@@ -86,6 +87,34 @@ impl IncomingCall {
     /// answer; digits and audio since the 200 are kept.
     pub fn answer(self) -> Answer {
         Answer::new(self.shared, self.guard)
+    }
+
+    /// Asks the caller who it is (digest, RFC 3261 22): gives the user, which [`CallInfo::user`] then names too. A
+    /// caller that has not said yet is refused with 401, and calls again with what was asked for: as a new call, with
+    /// a bot of its own, to which this one says [`Error::HungUp`].
+    ///
+    /// # Errors
+    /// [`Error::HungUp`] when the caller was refused, or gave up first.
+    pub async fn authenticate(&self, auth: &DigestAuth) -> Result<String> {
+        let info = &self.shared.info;
+        let body = self.shared.lock().offer.clone().unwrap_or_default();
+        let values = info.headers.iter();
+        let values = values
+            .filter(|(name, _)| name.eq_ignore_ascii_case("Authorization"))
+            .map(|(_, value)| value.as_str());
+        match auth.judge("INVITE", &body, values) {
+            Ok(user) => {
+                let _ = info.user.set(user.clone());
+                Ok(user)
+            }
+            Err(challenges) => {
+                let challenges = challenges
+                    .into_iter()
+                    .map(|value| ("WWW-Authenticate".to_owned(), value));
+                refuse(&self.shared, 401, None, challenges.collect()).await?;
+                Err(Error::HungUp(self.shared.ended().await))
+            }
+        }
     }
 
     /// Refuses the call with a status from 400 to 699, such as 486.
@@ -213,7 +242,7 @@ async fn open(shared: &Arc<Shared>) -> Result<bytes::Bytes> {
     }
     let (local, advertised) = addresses(shared);
     let offer = shared.lock().offer.clone();
-    let opened = match shared.open_media(local, advertised) {
+    let opened = match shared.open_media(local, advertised, offer.as_deref()) {
         Ok(media) => shared.gather(media, offer.as_deref()).await,
         Err(error) => Err(error),
     };
@@ -231,14 +260,26 @@ async fn open(shared: &Arc<Shared>) -> Result<bytes::Bytes> {
     }
     let body = match offer {
         None => media.negotiation.offer(MediaDirection::SendRecv),
-        Some(offer) => match media.negotiation.answer(&offer) {
-            Ok((body, _)) => body,
-            Err(error) => {
-                let warning = vec![("Warning".to_owned(), warning(&error.to_string()))];
-                refuse(shared, error.status(), None, warning).await?;
-                return Err(Error::Media(error.to_string()));
+        Some(offer) => {
+            let mut answered = media.negotiation.answer(&offer);
+            if media.shares_port()
+                && !answered
+                    .as_ref()
+                    .is_ok_and(|(_, agreed)| agreed.ice.is_some())
+            {
+                // Only ICE tells whose packets are whose on a port of many legs.
+                media = shared.open_media(local, advertised, None)?;
+                answered = media.negotiation.answer(&offer);
             }
-        },
+            match answered {
+                Ok((body, _)) => body,
+                Err(error) => {
+                    let warning = vec![("Warning".to_owned(), warning(&error.to_string()))];
+                    refuse(shared, error.status(), None, warning).await?;
+                    return Err(Error::Media(error.to_string()));
+                }
+            }
+        }
     };
     shared.start_media(media)?;
     shared.lock().local_description = Some(body.clone());

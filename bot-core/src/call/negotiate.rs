@@ -83,6 +83,21 @@ impl IceParts {
     }
 }
 
+/// Addresses that are read of one offer.
+const OFFERED_MAX: usize = 64;
+
+/// Where an offer with ICE says that its side can be reached, as far as that is addresses.
+pub(crate) fn offered_addresses(offer: &[u8]) -> Vec<SocketAddr> {
+    String::from_utf8_lossy(offer)
+        .lines()
+        .filter_map(|line| line.strip_prefix("a=candidate:"))
+        .filter_map(|line| line.trim().parse::<IceCandidate>().ok())
+        .filter(IceCandidate::is_usable)
+        .filter_map(|candidate| candidate.address())
+        .take(OFFERED_MAX)
+        .collect()
+}
+
 fn has_ice(offer: &[u8]) -> bool {
     String::from_utf8_lossy(offer).contains("a=ice-ufrag:")
 }
@@ -135,9 +150,21 @@ pub(crate) struct MediaOptions {
     pub(crate) certificate: Option<Certificate>,
     /// The servers that candidates are asked of.
     pub(crate) ice: IceOptions,
+    /// Whether each leg has ports of its own, also with ICE.
+    pub(crate) port_per_call: bool,
 }
 
 impl MediaOptions {
+    /// Whether the leg that answers `offer` may stand on a port of many: with
+    /// ICE, which tells whose packets are whose. Servers are asked from a
+    /// socket that is the leg's alone.
+    pub(crate) fn shares_port(&self, offer: &[u8]) -> bool {
+        !self.port_per_call
+            && self.certificate.is_some()
+            && self.ice.servers.is_empty()
+            && has_ice(offer)
+    }
+
     /// Whether our own offers in a call have ICE. What WebSockets lead to is
     /// most likely a browser, which takes nothing else.
     fn offers_ice(&self, call: &CallInfo) -> bool {

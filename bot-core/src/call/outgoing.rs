@@ -12,6 +12,7 @@ use super::recording::Record;
 use super::{Call, CallEvent, CallMonitor, Guard, HangupCause, Phase, Shared};
 use crate::endpoint::EndpointShared;
 use crate::error::{Error, Result};
+use crate::signalling::sip::Way;
 use crate::signalling::{CallInfo, Privacy, sip};
 
 /// What a call is placed with.
@@ -26,6 +27,7 @@ pub(crate) struct DialRequest {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) follow_redirects: bool,
     pub(crate) max_forwards: Option<u8>,
+    pub(crate) way: Option<Way>,
     pub(crate) session_timer: Option<Duration>,
     pub(crate) require_reliable: bool,
     pub(crate) privacy: Option<Privacy>,
@@ -55,6 +57,12 @@ impl Dial {
             },
             timeout: None,
         }
+    }
+
+    /// Goes by this way, whatever host the URI names: to whom a request came from.
+    pub fn by(mut self, way: &Way) -> Self {
+        self.request.way = Some(way.clone());
+        self
     }
 
     /// The caller's URI; the account's, or `sip:callbot@` our address, by default.

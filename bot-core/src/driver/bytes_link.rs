@@ -13,7 +13,7 @@ use callbot_sip::{Message, Method};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
-use super::connection::{Counters, KEEP_ALIVE, Link, PONG, WRITE, Waiting};
+use super::connection::{Counters, Link, PONG, WRITE, Waiting};
 
 /// How long an accepted connection may stay without a byte, and how long any may take over one message.
 const SILENCE: Duration = Duration::from_secs(32);
@@ -56,10 +56,10 @@ struct Patience {
 }
 
 impl Patience {
-    fn next(&self, ours: bool) -> Option<Instant> {
+    fn next(&self, ours: bool, keep_alive: Duration) -> Option<Instant> {
         let idle = (!ours).then_some(self.idle);
         let half = self.half_since.map(|since| since + SILENCE);
-        let ping = (ours && !self.pinged).then(|| self.last + KEEP_ALIVE);
+        let ping = (ours && !self.pinged).then(|| self.last + keep_alive);
         [idle, half, ping, self.pong_due]
             .into_iter()
             .flatten()
@@ -89,7 +89,8 @@ async fn read(mut reader: impl AsyncRead + Unpin, link: &Link) -> String {
     loop {
         let read = tokio::select! {
             read = reader.read(&mut buffer) => read,
-            () = until(patience.next(link.ours)) => {
+            () = link.connection.ping().changed() => continue,
+            () = until(patience.next(link.ours, link.connection.ping().after())) => {
                 if let Some(why) = overdue(&mut patience, &mut decoder, link) {
                     return why;
                 }
@@ -295,6 +296,21 @@ mod tests {
         let why = task.await.unwrap();
         assert!(why.contains("no answer to a keep-alive"), "{why}");
         assert_eq!(asked.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_far_end_that_waits_less_is_asked_more_often() {
+        let (_task, mut far, link) = carried(true);
+        let began = Instant::now();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        link.connection.keep_alive(Duration::from_secs(10));
+        let mut ping = [0; 4];
+        far.read_exact(&mut ping).await.unwrap();
+        assert_eq!((&ping, began.elapsed().as_secs()), (b"\r\n\r\n", 8));
+        // What NATs want is the longest.
+        link.connection.keep_alive(Duration::from_secs(900));
+        far.read_exact(&mut ping).await.unwrap();
+        assert_eq!(began.elapsed().as_secs(), 8 + 25);
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use callbot_sip::ua::{FlowId, Protocol};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::gate::Gate;
@@ -36,8 +36,27 @@ pub(crate) struct Connection {
     queue: mpsc::UnboundedSender<Bytes>,
     waiting: Arc<AtomicUsize>,
     broken: CancellationToken,
+    ping: Arc<Ping>,
     /// The calls that go by it.
     holds: Arc<AtomicUsize>,
+}
+
+/// How often a connection that we opened is asked whether it lives.
+pub(super) struct Ping {
+    seconds: AtomicU64,
+    changed: Notify,
+}
+
+impl Ping {
+    /// Silence after which the far end is asked.
+    pub(super) fn after(&self) -> Duration {
+        Duration::from_secs(self.seconds.load(Ordering::Relaxed))
+    }
+
+    /// Resolves when that has changed. Cancel safe.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
 }
 
 /// Keeps a connection from being closed as idle, until it is dropped.
@@ -67,6 +86,10 @@ pub(super) fn queue() -> (Connection, Waiting) {
         queue: sender,
         waiting: waiting.clone(),
         broken: broken.clone(),
+        ping: Arc::new(Ping {
+            seconds: AtomicU64::new(KEEP_ALIVE.as_secs()),
+            changed: Notify::new(),
+        }),
         holds: Arc::default(),
     };
     let waiting = Waiting {
@@ -100,6 +123,21 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// The far end closes after this much silence (Flow-Timer, RFC 5626 4.4.1): it hears of us in 80% of it, or as
+    /// soon as NATs want it.
+    pub(crate) fn keep_alive(&self, timer: Duration) {
+        let seconds = (timer.as_secs() * 4 / 5).clamp(1, KEEP_ALIVE.as_secs());
+        if self.ping.seconds.swap(seconds, Ordering::Relaxed) != seconds {
+            self.ping.changed.notify_one();
+        }
+    }
+
+    pub(super) fn ping(&self) -> &Ping {
+        &self.ping
+    }
+}
+
 impl Waiting {
     /// The next thing to write. Cancel safe.
     pub(super) async fn next(&mut self) -> Option<Bytes> {
@@ -129,7 +167,7 @@ pub(super) fn next_flow() -> FlowId {
 
 /// What every connection of an endpoint shares.
 pub(crate) struct Links {
-    pub(super) inbound: mpsc::Sender<Inbound>,
+    pub(crate) inbound: mpsc::Sender<Inbound>,
     pub(crate) tls: Tls,
     /// What a WebSocket of ours asks for, such as `/ws`.
     pub(super) websocket_path: String,

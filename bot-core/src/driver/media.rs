@@ -7,34 +7,38 @@
 //!
 //! The same sweep runs on operating-system threads over sockets, and as a task
 //! over the in-memory network, where a test may have paused the clock.
-//! Bridged sessions are served in pairs (`pair`).
+//!
+//! `host` has the workers and what calls reach them by, `slot` one session with
+//! its socket; bridged sessions are served in pairs (`pair`). The ICE legs of a
+//! thread share a port ([`super::shared_port`]), which each slice reads first.
 
+mod host;
 mod pair;
+mod slot;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use callbot_media::Now;
-use callbot_media::sdp::Negotiated;
-use callbot_media::session::{
-    Channel, Command, MediaEvent, MediaSession, Statistics, TransmitMemory,
-};
-use tokio::sync::{mpsc, oneshot};
+use callbot_media::session::{Channel, Command, TransmitMemory};
+use tokio::sync::mpsc;
 
+use self::host::ToSweep;
+pub(crate) use self::host::{FromSweep, Leg, MediaHandle, MediaHost, Overloaded};
 use self::pair::Pairs;
+use self::slot::Slot;
 use super::clock::Clock;
-use super::socket::{DatagramBuffers, MediaSocket};
+use super::shared_port::SharedPort;
+use super::socket::DatagramBuffers;
 
 /// Length of a slice; four make a frame.
 const SLICE: Duration = Duration::from_millis(5);
 /// Slices in a frame.
 const PHASES: u64 = 4;
-/// Commands that wait for one host thread.
-const QUEUE: usize = 4096;
 /// A host that is later than this gives the missed slices up.
 const GIVE_UP: u32 = 40;
 /// Datagrams read of one socket in one slice, so that a flood on one call
@@ -54,155 +58,6 @@ const REST: [u8; 2] = [2, 1];
 /// Looks in vain after which a connected socket is open to all again: 100 ms, half of the silence after which
 /// another source may have the call.
 const VAIN: u8 = 10;
-
-/// Where media sessions live. Clones are the same host.
-#[derive(Clone)]
-pub(crate) struct MediaHost {
-    workers: Arc<[Worker]>,
-    /// Its time is that of the in-memory network.
-    in_memory: bool,
-}
-
-struct Worker {
-    queue: mpsc::Sender<ToSweep>,
-    load: Arc<AtomicUsize>,
-}
-
-/// A handle on one session in a host. Dropping it closes the session.
-pub(crate) struct MediaHandle {
-    id: u64,
-    queue: mpsc::Sender<ToSweep>,
-    in_memory: bool,
-}
-
-/// A session with its sockets and the place its events go to.
-pub(crate) struct Leg {
-    pub(crate) session: MediaSession,
-    pub(crate) socket: MediaSocket,
-    pub(crate) events: Box<dyn FnMut(FromSweep) + Send>,
-}
-
-/// What a worker tells the owner of a session.
-pub(crate) enum FromSweep {
-    Event(MediaEvent),
-    /// The session was closed; its last figures.
-    Closed(Box<Statistics>),
-}
-
-enum ToSweep {
-    Add(u64, Box<Leg>),
-    Apply(u64, Box<Negotiated>),
-    Command(u64, Command),
-    Statistics(u64, oneshot::Sender<Statistics>),
-    Close(u64),
-    /// Bridge two sessions of this worker, or end that.
-    Join(u64, u64),
-    Part(u64, u64),
-    /// A session is on its way to this worker.
-    Expect(u64),
-    /// Give a session to another worker.
-    Move(u64, mpsc::Sender<ToSweep>),
-    /// The session that was expected; `None` when it was closed before.
-    Arrive(u64, Option<Box<Slot>>),
-}
-
-/// The media host takes no more commands: it is overloaded, or gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the media threads are overloaded: lower --max-calls or add cores")]
-pub(crate) struct Overloaded;
-
-impl MediaHost {
-    /// A host of `threads` operating-system threads.
-    pub(crate) fn threads(threads: usize, clock: &Clock) -> std::io::Result<Self> {
-        let mut workers = Vec::new();
-        for n in 0..threads.max(1) {
-            let (queue, commands) = mpsc::channel(QUEUE);
-            let load = Arc::new(AtomicUsize::new(0));
-            let sweep = Sweep::new(load.clone());
-            let clock = clock.clone();
-            std::thread::Builder::new()
-                .name(format!("media-{n}"))
-                .spawn(move || run_thread(sweep, commands, &clock))?;
-            workers.push(Worker { queue, load });
-        }
-        Ok(Self {
-            workers: workers.into(),
-            in_memory: false,
-        })
-    }
-
-    /// A host that is one task of the current runtime, driven by its clock.
-    pub(crate) fn task() -> Self {
-        let (queue, commands) = mpsc::channel(QUEUE);
-        let load = Arc::new(AtomicUsize::new(0));
-        // The wall time of a run in memory is fixed, so that runs repeat.
-        let clock = Clock::starting_at(super::memory::epoch());
-        tokio::spawn(run_task(Sweep::new(load.clone()), commands, clock));
-        Self {
-            workers: [Worker { queue, load }].into(),
-            in_memory: true,
-        }
-    }
-
-    /// Hands a session to the least loaded worker.
-    pub(crate) fn add(&self, leg: Leg) -> Result<MediaHandle, Overloaded> {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let worker = self
-            .workers
-            .iter()
-            .min_by_key(|worker| worker.load.load(Ordering::Relaxed))
-            .ok_or(Overloaded)?;
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        worker
-            .queue
-            .try_send(ToSweep::Add(id, Box::new(leg)))
-            .map_err(|_| Overloaded)?;
-        worker.load.fetch_add(1, Ordering::Relaxed);
-        Ok(MediaHandle {
-            id,
-            queue: worker.queue.clone(),
-            in_memory: self.in_memory,
-        })
-    }
-}
-
-impl MediaHandle {
-    pub(crate) fn command(&self, command: Command) -> Result<(), Overloaded> {
-        self.send(ToSweep::Command(self.id, command))
-    }
-
-    pub(crate) fn apply(&self, negotiated: Negotiated) -> Result<(), Overloaded> {
-        self.send(ToSweep::Apply(self.id, Box::new(negotiated)))
-    }
-
-    /// Figures as of now; `None` when the session is gone. Cancel safe.
-    pub(crate) fn statistics(&self) -> impl Future<Output = Option<Statistics>> + Send + use<> {
-        let (reply, answer) = oneshot::channel();
-        let asked = self.send(ToSweep::Statistics(self.id, reply));
-        async move {
-            asked.ok()?;
-            answer.await.ok()
-        }
-    }
-
-    fn send(&self, message: ToSweep) -> Result<(), Overloaded> {
-        self.queue.try_send(message).map_err(|_| Overloaded)
-    }
-}
-
-impl Drop for MediaHandle {
-    fn drop(&mut self) {
-        if let Err(mpsc::error::TrySendError::Full(message)) =
-            self.queue.try_send(ToSweep::Close(self.id))
-        {
-            // A close must not be lost: it frees ports and ends recordings.
-            let queue = self.queue.clone();
-            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-                runtime.spawn(async move { queue.send(message).await });
-            }
-        }
-    }
-}
 
 fn run_thread(mut sweep: Sweep, mut commands: mpsc::Receiver<ToSweep>, clock: &Clock) {
     loop {
@@ -262,33 +117,14 @@ struct Sweep {
     phases: [usize; PHASES as usize],
     /// The bridged sessions; they stand in no other list.
     pairs: Pairs,
+    /// The ports of ICE legs that this worker reads.
+    ports: Vec<Arc<SharedPort>>,
     start: Instant,
     next_slice: u64,
     load: Arc<AtomicUsize>,
     buffer: DatagramBuffers,
     /// Lent to each session in its turn: see [`Slot::serve`].
     memory: TransmitMemory,
-}
-
-struct Slot {
-    id: u64,
-    phase: u64,
-    /// The session passes packets through, as of its last flush; kept here so
-    /// that a slice does not touch sessions that it has no work for.
-    passing: bool,
-    /// Keys or a path are still to come, so that both sockets are looked at in
-    /// each slice.
-    handshaking: bool,
-    /// The session makes or hears audio, and so ticks each frame; one that
-    /// only passes packets ticks with its RTCP, each 400 ms.
-    ticking: bool,
-    /// Slices for which a passing session's socket is left alone.
-    rest: u8,
-    /// A passing session's socket was read empty at the last look.
-    was_empty: bool,
-    /// Looks at a connected socket that found nothing.
-    vain: u8,
-    leg: Box<Leg>,
 }
 
 impl Sweep {
@@ -298,6 +134,7 @@ impl Sweep {
             index: HashMap::new(),
             phases: [0; PHASES as usize],
             pairs: Pairs::default(),
+            ports: Vec::new(),
             start: Instant::now(),
             next_slice: 0,
             load,
@@ -321,7 +158,8 @@ impl Sweep {
             .legs
             .iter()
             .any(|slot| slot.passing || slot.handshaking)
-            || self.pairs.busy();
+            || self.pairs.busy()
+            || self.ports.iter().any(|port| port.is_used());
         let idle = if busy {
             0
         } else {
@@ -337,17 +175,14 @@ impl Sweep {
             return;
         };
         match message {
-            ToSweep::Add(id, leg) => self.insert(Slot {
-                id,
-                phase: 0,
-                passing: false,
-                handshaking: false,
-                ticking: true,
-                rest: 0,
-                was_empty: false,
-                vain: 0,
-                leg,
-            }),
+            ToSweep::Add(id, leg) => {
+                if let Some(port) = leg.socket.shared().map(|leg| leg.port())
+                    && !self.ports.iter().any(|known| Arc::ptr_eq(known, port))
+                {
+                    self.ports.push(port.clone());
+                }
+                self.insert(Slot::new(id, leg));
+            }
             ToSweep::Close(id) => {
                 self.part(id);
                 if let Some(mut slot) = self.remove(id) {
@@ -364,6 +199,13 @@ impl Sweep {
                 self.serve(id, |slot| {
                     if negotiated.ice.is_some() {
                         slot.leg.socket.tell_addresses();
+                    }
+                    if let Some(shared) = slot.leg.socket.shared() {
+                        match &negotiated.ice {
+                            Some(ice) => shared.expect(&ice.local.ufrag),
+                            // A newer exchange left ICE: the description's word is all there is.
+                            None => shared.confirm(negotiated.remote_rtp, true),
+                        }
                     }
                     slot.leg.session.apply(now, &negotiated);
                     slot.flush();
@@ -407,7 +249,9 @@ impl Sweep {
     }
 
     fn is_idle(&self) -> bool {
-        self.legs.is_empty() && self.pairs.is_idle()
+        self.legs.is_empty()
+            && self.pairs.is_idle()
+            && !self.ports.iter().any(|port| port.is_used())
     }
 
     fn find(&mut self, id: u64) -> Option<&mut Slot> {
@@ -448,6 +292,9 @@ impl Sweep {
         }
         self.pairs.send_outbound();
         while self.deadline(self.next_slice) <= now.instant {
+            for port in &self.ports {
+                port.receive(now.instant);
+            }
             let phase = self.next_slice % PHASES;
             let frame = self.next_slice / PHASES;
             let crowded = self.legs.len() > CROWD;
@@ -456,7 +303,7 @@ impl Sweep {
             for slot in &mut self.legs {
                 let turn = slot.phase == phase;
                 let looks = if slot.passing {
-                    !skipped && slot.awake()
+                    slot.looks(skipped)
                 } else {
                     turn
                 };
@@ -489,156 +336,11 @@ impl Sweep {
             let rtcp = frame.is_multiple_of(RTCP_FRAMES);
             self.pairs.serve(phase, rtcp, now, &mut self.buffer);
             self.buffer.send_all();
+            for port in &self.ports {
+                port.flush();
+            }
             self.next_slice += 1;
             now = clock.now();
         }
-    }
-}
-
-impl Slot {
-    /// Does `work` with the host's memory for what it sends.
-    fn serve(&mut self, memory: &mut TransmitMemory, work: impl FnOnce(&mut Self)) {
-        self.leg.session.swap_transmit_memory(memory);
-        work(self);
-        self.leg.session.swap_transmit_memory(memory);
-    }
-
-    /// Whether a passing session's socket is looked at in this slice. At an
-    /// even stream that is no oftener than it must be: a look at an empty
-    /// socket costs half of what a packet does.
-    fn awake(&mut self) -> bool {
-        let awake = self.rest == 0;
-        self.rest = self.rest.saturating_sub(1);
-        awake
-    }
-
-    /// Whether RTCP is read and written in this frame. Sessions that only pass
-    /// packets need nothing else of it, and take turns at it.
-    fn reports(&self, frame: u64) -> bool {
-        if self.ticking {
-            frame.is_multiple_of(RTCP_FRAMES)
-        } else {
-            (frame + self.id).is_multiple_of(RTCP_FRAMES_PASSING)
-        }
-    }
-
-    /// Gives the session the RTP that waits, and says how much there was. Of a
-    /// passing session's socket that was empty in the slice before, one is
-    /// read, and not until it is empty again; whatever queues up meanwhile is
-    /// found, and read whole, at the next look.
-    fn drain_rtp(&mut self, now: Now, buffer: &mut DatagramBuffers, crowded: bool) -> usize {
-        if !self.passing {
-            return self.drain(Channel::Rtp, now, buffer, BURST);
-        }
-        let most = if self.was_empty { 1 } else { BURST };
-        let found = self.drain(Channel::Rtp, now, buffer, most);
-        self.rest = if found == 1 {
-            REST[usize::from(crowded)]
-        } else {
-            0
-        };
-        self.was_empty = found < most;
-        self.connect(found, crowded);
-        found
-    }
-
-    /// In a crowd, connects the socket to the peer whose packets come, for which the kernel has less to do. A peer
-    /// that falls silent may have moved, so then the socket is open to all again, before the session would believe it.
-    fn connect(&mut self, found: usize, crowded: bool) {
-        let Leg {
-            session, socket, ..
-        } = &mut *self.leg;
-        if found > 0 {
-            self.vain = 0;
-            if crowded && socket.connected().is_none() {
-                socket.connect(session.settled_peer());
-            }
-        } else if socket.connected().is_some() {
-            self.vain += 1;
-            if self.vain >= VAIN {
-                socket.connect(None);
-            }
-        }
-    }
-
-    /// Serves a session whose handshake is under way.
-    fn shake_hands(&mut self, now: Now, buffer: &mut DatagramBuffers) {
-        self.drain(Channel::Rtp, now, buffer, BURST);
-        self.drain(Channel::Rtcp, now, buffer, BURST);
-        self.leg.session.handle_timeout(now);
-        buffer.send_all();
-        self.flush();
-    }
-
-    /// Gives the session what its socket holds, up to `most` datagrams, and
-    /// says how many there were.
-    fn drain(
-        &mut self,
-        channel: Channel,
-        now: Now,
-        buffer: &mut DatagramBuffers,
-        most: usize,
-    ) -> usize {
-        let leg = &mut *self.leg;
-        let mut found = 0;
-        while found < most {
-            let Some(received) = leg.socket.receive(channel, now.instant, buffer) else {
-                break;
-            };
-            found += 1;
-            let bytes = buffer.bytes(received.len);
-            match channel {
-                Channel::Rtp => match received.local {
-                    Some(local) => {
-                        leg.session
-                            .receive_at(now, received.arrival, local, received.source, bytes)
-                    }
-                    None => leg
-                        .session
-                        .receive_rtp(now, received.arrival, received.source, bytes),
-                },
-                Channel::Rtcp => {
-                    leg.session
-                        .receive_rtcp(now, received.arrival, received.source, bytes)
-                }
-            }
-            // What a handshake came to is told before the far end hears of it: it
-            // may hang up at once, and then the cause would be its BYE.
-            if self.handshaking {
-                while let Some(event) = leg.session.poll_event() {
-                    (leg.events)(FromSweep::Event(event));
-                }
-            }
-            // Passing sessions answer packet by packet.
-            while let Some(out) = leg.session.poll_transmit() {
-                leg.socket
-                    .send_soon(out.channel, out.local, out.destination, out.payload, buffer);
-            }
-        }
-        found
-    }
-
-    /// Sends what the session owes.
-    fn send(&mut self) {
-        let leg = &mut *self.leg;
-        while let Some(out) = leg.session.poll_transmit() {
-            leg.socket
-                .send(out.channel, out.local, out.destination, out.payload);
-        }
-    }
-
-    fn flush(&mut self) {
-        self.send();
-        let leg = &mut *self.leg;
-        while let Some(event) = leg.session.poll_event() {
-            (leg.events)(FromSweep::Event(event));
-        }
-        self.passing = leg.session.passes_packets();
-        let connected = leg.socket.connected();
-        if connected.is_some() && (!self.passing || leg.session.settled_peer() != connected) {
-            leg.socket.connect(None);
-        }
-        self.handshaking = leg.session.is_handshaking();
-        self.ticking = leg.session.needs_tick();
     }
 }

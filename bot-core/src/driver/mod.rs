@@ -19,6 +19,7 @@ pub(crate) mod ports;
 pub(crate) mod recording;
 pub(crate) mod resolve;
 pub(crate) mod route;
+pub(crate) mod shared_port;
 pub(crate) mod socket;
 pub(crate) mod stream;
 pub(crate) mod tls;

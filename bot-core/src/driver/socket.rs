@@ -1,26 +1,29 @@
 //! The two datagram ports of one RTP leg, on the machine's network or in memory.
 
-use std::cell::RefCell;
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use callbot_media::session::Channel;
 use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
-    SockaddrStorage, bind, connect, recvmsg, send, sendmsg, sendto, setsockopt, socket,
-    sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo, ReceiveTimestampns},
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, RecvMsg, SockFlag, SockType,
+    SockaddrStorage, bind, connect, recvmsg, sendmsg, setsockopt, socket,
+    sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo, RcvBuf, RcvBufForce, ReceiveTimestampns},
 };
 
 use super::ice::Relay;
 use super::memory::MemorySocket;
 use super::ports::Lease;
 use super::route::Routes;
+use super::shared_port::{Outbox, SharedLeg, send_all};
 
-/// Datagrams that are sent together.
-const TOGETHER: usize = 64;
+/// The longest datagram that is read.
+pub(super) const DATAGRAM: usize = 2048;
+/// What a port of many legs may have waiting: some thousand packets, for the kernel counts more than their bytes.
+const WIDE: usize = 4 * 1024 * 1024;
 
 /// An RTP port and its RTCP port.
 pub(crate) enum MediaSocket {
@@ -35,6 +38,8 @@ pub(crate) enum MediaSocket {
         socket: Box<Self>,
         relays: Vec<Relay>,
     },
+    /// A part in a port that many legs share.
+    Shared(SharedLeg),
 }
 
 /// Two non-blocking sockets whose datagrams carry the kernel's arrival time.
@@ -44,7 +49,7 @@ pub(crate) struct UdpPair {
     /// The RTP port's address, as it was bound.
     bound: SocketAddr,
     /// With several addresses on one socket: where packets leave by themselves.
-    routes: Option<RefCell<Routes>>,
+    routes: Option<Mutex<Routes>>,
     /// The only address that the RTP socket takes packets from and sends to.
     connected: Option<SocketAddr>,
     _lease: Lease,
@@ -53,23 +58,9 @@ pub(crate) struct UdpPair {
 /// What a thread needs to receive, one datagram and its control messages, and
 /// the datagrams that it sends together.
 pub(crate) struct DatagramBuffers {
-    data: Box<[u8; 2048]>,
+    data: Box<[u8; DATAGRAM]>,
     control: Vec<u8>,
     outbox: Outbox,
-}
-
-/// Datagrams that wait to be sent one after the other: in a row they cost some
-/// 5% less of an echo call than one by one between other work.
-struct Outbox {
-    bytes: Vec<u8>,
-    entries: Vec<Outgoing>,
-}
-
-struct Outgoing {
-    socket: RawFd,
-    /// `None` where the socket is connected to it.
-    destination: Option<SocketAddr>,
-    end: usize,
 }
 
 /// One received datagram, in the receive buffer.
@@ -85,42 +76,16 @@ pub(crate) struct Received {
 impl DatagramBuffers {
     pub(crate) fn new() -> Self {
         Self {
-            data: Box::new([0; 2048]),
+            data: Box::new([0; DATAGRAM]),
             control: nix::cmsg_space!(nix::sys::time::TimeSpec, in6_pktinfo),
-            outbox: Outbox {
-                bytes: Vec::with_capacity(TOGETHER * 256),
-                entries: Vec::with_capacity(TOGETHER),
-            },
+            outbox: Outbox::default(),
         }
     }
 
     /// Sends what [`MediaSocket::send_soon`] left. To be called before any of
     /// the sockets may be closed.
     pub(crate) fn send_all(&mut self) {
-        let Outbox { bytes, entries } = &mut self.outbox;
-        let mut start = 0;
-        for Outgoing {
-            socket,
-            destination,
-            end,
-        } in entries.drain(..)
-        {
-            let payload = bytes.get(start..end).unwrap_or_default();
-            let sent = match destination {
-                Some(to) => sendto(
-                    socket,
-                    payload,
-                    &SockaddrStorage::from(to),
-                    MsgFlags::MSG_DONTWAIT,
-                ),
-                None => send(socket, payload, MsgFlags::MSG_DONTWAIT),
-            };
-            if let Err(error) = sent {
-                tracing::trace!(?destination, %error, "RTP not sent");
-            }
-            start = end;
-        }
-        bytes.clear();
+        send_all(&mut self.outbox);
     }
 
     pub(crate) fn bytes(&self, len: usize) -> &[u8] {
@@ -147,13 +112,57 @@ impl UdpPair {
         })
     }
 
+    /// Lets more wait than a call's socket may have waiting.
+    pub(super) fn widen(&self) {
+        // The first is for those who may, and knows no limit of the machine's.
+        let widened = setsockopt(&self.rtp, RcvBufForce, &WIDE)
+            .or_else(|_| setsockopt(&self.rtp, RcvBuf, &WIDE));
+        if let Err(error) = widened {
+            tracing::warn!(%error, "a shared media port has a small buffer");
+        }
+    }
+
+    /// The RTP port's socket.
+    pub(super) fn rtp_fd(&self) -> RawFd {
+        self.rtp.as_raw_fd()
+    }
+
+    /// The RTP port.
+    pub(super) const fn port(&self) -> u16 {
+        self.bound.port()
+    }
+
+    /// See [`MediaSocket::tell_addresses`].
+    pub(super) fn tell_addresses(&mut self) {
+        if !self.bound.ip().is_unspecified() || self.routes.is_some() {
+            return;
+        }
+        let told = match self.bound {
+            SocketAddr::V4(_) => setsockopt(&self.rtp, Ipv4PacketInfo, &true),
+            SocketAddr::V6(_) => setsockopt(&self.rtp, Ipv6RecvPacketInfo, &true),
+        };
+        match told {
+            Ok(()) => self.routes = Some(Mutex::default()),
+            Err(error) => tracing::warn!(%error, "a socket does not tell its addresses apart"),
+        }
+    }
+
     /// Sends from `local`, where the route to `destination` would not do so by
     /// itself; whether it was sent, or tried.
-    fn send_from(&self, local: SocketAddr, destination: SocketAddr, payload: &[u8]) -> bool {
+    pub(super) fn send_from(
+        &self,
+        local: SocketAddr,
+        destination: SocketAddr,
+        payload: &[u8],
+    ) -> bool {
         let Some(routes) = &self.routes else {
             return false;
         };
-        match routes.borrow_mut().source_towards(destination.ip()) {
+        let source = routes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .source_towards(destination.ip());
+        match source {
             Ok(source) if source != local.ip() => {}
             _ => return false,
         }
@@ -228,6 +237,10 @@ impl MediaSocket {
             Self::Relayed { socket, relays } => socket
                 .receive(channel, now, buffer)
                 .or_else(|| receive_relayed(relays, channel, buffer)),
+            Self::Shared(leg) => match channel {
+                Channel::Rtp => leg.receive(&mut buffer.data[..]),
+                Channel::Rtcp => None,
+            },
         }
     }
 
@@ -263,21 +276,26 @@ impl MediaSocket {
     /// them leave by the one that is wanted, where the socket has several: ICE
     /// counts each as a path of its own.
     pub(crate) fn tell_addresses(&mut self) {
-        let pair = match self {
-            Self::Udp(pair) => pair,
-            Self::Memory { .. } => return,
-            Self::Relayed { socket, .. } => return socket.tell_addresses(),
-        };
-        if !pair.bound.ip().is_unspecified() || pair.routes.is_some() {
-            return;
+        match self {
+            Self::Udp(pair) => pair.tell_addresses(),
+            Self::Relayed { socket, .. } => socket.tell_addresses(),
+            Self::Memory { .. } | Self::Shared(_) => {}
         }
-        let told = match pair.bound {
-            SocketAddr::V4(_) => setsockopt(&pair.rtp, Ipv4PacketInfo, &true),
-            SocketAddr::V6(_) => setsockopt(&pair.rtp, Ipv6RecvPacketInfo, &true),
-        };
-        match told {
-            Ok(()) => pair.routes = Some(RefCell::default()),
-            Err(error) => tracing::warn!(%error, "a socket does not tell its addresses apart"),
+    }
+
+    /// The part in a port of many legs, if it is one.
+    pub(crate) fn shared(&self) -> Option<&SharedLeg> {
+        match self {
+            Self::Shared(leg) => Some(leg),
+            _ => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn shared_mut(&mut self) -> Option<&mut SharedLeg> {
+        match self {
+            Self::Shared(leg) => Some(leg),
+            _ => None,
         }
     }
 
@@ -317,15 +335,9 @@ impl MediaSocket {
             Channel::Rtp => &pair.rtp,
             Channel::Rtcp => &pair.rtcp,
         };
-        let outbox = &mut buffer.outbox;
-        outbox.bytes.extend_from_slice(payload);
         let connected = channel == Channel::Rtp && pair.connected == Some(destination);
-        outbox.entries.push(Outgoing {
-            socket: socket.as_raw_fd(),
-            destination: (!connected).then_some(destination),
-            end: outbox.bytes.len(),
-        });
-        if outbox.entries.len() == TOGETHER {
+        let to = (!connected).then_some(destination);
+        if buffer.outbox.push(socket.as_raw_fd(), to, payload) {
             buffer.send_all();
         }
     }
@@ -367,6 +379,8 @@ impl MediaSocket {
                     None => socket.send(channel, local, destination, payload),
                 }
             }
+            // With ICE there is no RTCP port.
+            Self::Shared(leg) => leg.send(local, destination, payload),
         }
     }
 }
@@ -425,37 +439,43 @@ fn receive_stamped(
             Some(control),
             MsgFlags::MSG_DONTWAIT,
         ) {
-            Ok(message) => {
-                let source = message.address.as_ref().and_then(socket_addr)?;
-                let (mut stamp, mut local) = (None, None);
-                for control in message.cmsgs().into_iter().flatten() {
-                    match control {
-                        ControlMessageOwned::ScmTimestampns(t) => {
-                            stamp = Some(SystemTime::UNIX_EPOCH + Duration::from(t));
-                        }
-                        ControlMessageOwned::Ipv4PacketInfo(info) => {
-                            let ip = Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes());
-                            local = Some(SocketAddr::new(ip.into(), 0));
-                        }
-                        ControlMessageOwned::Ipv6PacketInfo(info) => {
-                            let ip = Ipv6Addr::from(info.ipi6_addr.s6_addr);
-                            local = Some(SocketAddr::new(ip.into(), 0));
-                        }
-                        _ => {}
-                    }
-                }
-                return Some(Received {
-                    len: message.bytes,
-                    source,
-                    local,
-                    arrival: stamp.map_or(now, |stamp| arrival(stamp, now)),
-                });
-            }
+            Ok(message) => return read_message(&message, now),
             Err(nix::errno::Errno::EAGAIN) => return None,
             Err(_) => {}
         }
     }
     None
+}
+
+/// What the kernel says of a datagram.
+pub(super) fn read_message(
+    message: &RecvMsg<'_, '_, SockaddrStorage>,
+    now: Instant,
+) -> Option<Received> {
+    let source = message.address.as_ref().and_then(socket_addr)?;
+    let (mut stamp, mut local) = (None, None);
+    for control in message.cmsgs().into_iter().flatten() {
+        match control {
+            ControlMessageOwned::ScmTimestampns(t) => {
+                stamp = Some(SystemTime::UNIX_EPOCH + Duration::from(t));
+            }
+            ControlMessageOwned::Ipv4PacketInfo(info) => {
+                let ip = Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes());
+                local = Some(SocketAddr::new(ip.into(), 0));
+            }
+            ControlMessageOwned::Ipv6PacketInfo(info) => {
+                let ip = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+                local = Some(SocketAddr::new(ip.into(), 0));
+            }
+            _ => {}
+        }
+    }
+    Some(Received {
+        len: message.bytes,
+        source,
+        local,
+        arrival: stamp.map_or(now, |stamp| arrival(stamp, now)),
+    })
 }
 
 /// The instant at which the kernel saw a datagram. A stamp further back than a

@@ -17,6 +17,7 @@ use nix::sys::socket::{
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsStream;
+use tokio_util::sync::CancellationToken;
 
 use super::admission::{Admission, Refused};
 use super::connection::{Connection, Counters, Link, Links, Waiting, next_flow, queue};
@@ -48,18 +49,29 @@ enum Admitted {
     Page(Pin<Box<dyn Future<Output = bool> + Send>>),
 }
 
-/// Accepts connections until the user agent is gone.
+/// What ends a listener, and what ends the connections that it accepted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Doors {
+    /// No more connections are accepted.
+    pub(crate) shut: CancellationToken,
+    /// Those that stand are closed.
+    pub(crate) emptied: CancellationToken,
+}
+
+/// Accepts connections until the user agent is gone, or the doors are shut.
 pub(crate) async fn accept(
     listener: TcpListener,
     protocol: Protocol,
     index: usize,
     links: Arc<Links>,
+    doors: Doors,
 ) {
     let admission = Admission::new(links.per_address);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = links.inbound.closed() => return,
+            () = doors.shut.cancelled() => return,
         };
         let (stream, remote) = match accepted {
             Ok(accepted) => accepted,
@@ -87,8 +99,9 @@ pub(crate) async fn accept(
         };
         Counters::add(&links.counters.accepted);
         let links = links.clone();
+        let emptied = doors.emptied.clone();
         tokio::spawn(async move {
-            incoming(stream, protocol, remote, index, links).await;
+            incoming(stream, protocol, remote, index, links, emptied).await;
             drop(place);
         });
     }
@@ -112,6 +125,7 @@ async fn incoming(
     remote: SocketAddr,
     index: usize,
     links: Arc<Links>,
+    emptied: CancellationToken,
 ) {
     prepare(&stream);
     let local = stream.local_addr().unwrap_or(remote);
@@ -139,7 +153,7 @@ async fn incoming(
         links,
     };
     if link.opened(Some(index), local).await {
-        serve(carrier, link, waiting).await;
+        serve(carrier, link, waiting, emptied).await;
     }
 }
 
@@ -221,7 +235,7 @@ pub(crate) fn connect(
             Ok((local, carrier)) => {
                 Counters::add(&link.links.counters.opened);
                 if link.opened(None, local).await {
-                    serve(carrier, link, waiting).await;
+                    serve(carrier, link, waiting, CancellationToken::new()).await;
                 }
             }
             Err(why) => {
@@ -267,7 +281,7 @@ async fn open(link: &Link, host: &PeerHost) -> Result<(SocketAddr, Carrier), Str
     }
 }
 
-async fn serve(carrier: Carrier, link: Link, waiting: Waiting) {
+async fn serve(carrier: Carrier, link: Link, waiting: Waiting, emptied: CancellationToken) {
     let broken = waiting.broken();
     let carried = async {
         match carrier {
@@ -287,6 +301,7 @@ async fn serve(carrier: Carrier, link: Link, waiting: Waiting) {
         why = carried => why,
         () = broken.cancelled() => "the peer does not read: too much waits for it".to_owned(),
         () = link.links.inbound.closed() => "the endpoint has closed".to_owned(),
+        () = emptied.cancelled() => "the listener was removed".to_owned(),
     };
     link.closed(why).await;
 }

@@ -20,7 +20,7 @@ use tokio_tungstenite::tungstenite::protocol::{
 };
 use tokio_tungstenite::tungstenite::{self, Utf8Bytes, error::Error as WsError};
 
-use super::connection::{Counters, KEEP_ALIVE, Link, Links, PONG, WRITE, Waiting};
+use super::connection::{Counters, Link, Links, PONG, WRITE, Waiting};
 use super::http::{self, Answer, Head, HeadError, Page};
 
 /// A WebSocket that carries SIP.
@@ -221,8 +221,9 @@ pub(super) async fn carry<S: AsyncRead + AsyncWrite + Unpin>(
     let mut heard = Instant::now();
     let mut pong_due: Option<Instant> = None;
     let (code, why) = loop {
-        let deadline = pong_due.unwrap_or(heard + KEEP_ALIVE);
+        let deadline = pong_due.unwrap_or(heard + link.connection.ping().after());
         let out = tokio::select! {
+            () = link.connection.ping().changed() => continue,
             frame = socket.next() => {
                 heard = Instant::now();
                 pong_due = None;

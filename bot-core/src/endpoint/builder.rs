@@ -1,6 +1,6 @@
 //! How an endpoint is described and started.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Endpoint, EndpointShared, ReliableProvisionals, SessionTimer};
-use crate::account::{Account, RegistrationStatus};
+use crate::account::Account;
 use crate::call::negotiate::MediaOptions;
 use crate::driver::certificate::Identity;
 use crate::driver::clock::Clock;
@@ -27,9 +27,10 @@ use crate::driver::limits;
 use crate::driver::media::MediaHost;
 use crate::driver::memory::{self, MemoryHost};
 use crate::driver::ports::RtpPorts;
+use crate::driver::resolve::{Records, Resolver};
 use crate::driver::tls::{self, Tls, Trust};
 use crate::error::StartError;
-use crate::signalling::sip::{self, Locator, Parts, Settings, Wanted};
+use crate::signalling::sip::{self, Accounts, Locator, Parts, Settings, Wanted};
 use crate::sound::SoundCache;
 use crate::trace::{Ladder, MessageObserver, SipMessage};
 
@@ -58,9 +59,12 @@ pub struct EndpointBuilder {
     webrtc: bool,
     ice_servers: Vec<IceServer>,
     ice_relay_only: bool,
+    dns_server: Option<SocketAddr>,
     ice_lite: bool,
+    port_per_call: bool,
     connections_per_address: usize,
     accounts: Vec<Account>,
+    register_rate: u32,
     max_calls: usize,
     media_threads: usize,
     rtp_timeout: Duration,
@@ -91,9 +95,12 @@ impl Default for EndpointBuilder {
             webrtc: false,
             ice_servers: Vec::new(),
             ice_relay_only: false,
+            dns_server: None,
             ice_lite: false,
+            port_per_call: false,
             connections_per_address: PER_ADDRESS,
             accounts: Vec::new(),
+            register_rate: 40,
             max_calls: 5_000,
             media_threads: std::thread::available_parallelism().map_or(1, usize::from),
             rtp_timeout: Duration::from_secs(10),
@@ -245,9 +252,34 @@ impl EndpointBuilder {
         self
     }
 
-    /// Registers this account while the endpoint runs.
+    /// Asks this DNS server for everything (RFC 3263), in the place of the machine's resolver and its hosts file.
+    pub fn dns_server(mut self, server: SocketAddr) -> Self {
+        self.dns_server = Some(server);
+        self
+    }
+
+    /// Registers this account while the endpoint runs; may be given more than once. See also
+    /// [`Endpoint::add_account`](super::Endpoint::add_account).
     pub fn account(mut self, account: Account) -> Self {
         self.accounts.push(account);
+        self
+    }
+
+    /// How many REGISTERs of all accounts leave in a second at most, 40 by default, and a fifth of that more at once:
+    /// when many accounts lose their connection together, they come back one after the other. It must be more than
+    /// the accounts divided by how long their registrations last in seconds.
+    pub fn registrations_per_second(mut self, rate: u32) -> Self {
+        self.register_rate = rate.max(1);
+        self
+    }
+
+    /// Gives each call UDP ports of its own, as those without ICE have them in
+    /// any case. By default the calls that come in with ICE share one port a
+    /// media thread, which takes less of the machine and of a firewall; calls
+    /// that this endpoint places, and those for which a STUN or TURN server is
+    /// asked, have their own.
+    pub fn port_per_call(mut self, own: bool) -> Self {
+        self.port_per_call = own;
         self
     }
 
@@ -344,11 +376,14 @@ impl EndpointBuilder {
                 last: *self.rtp_ports.end(),
             });
         }
-        for account in &self.accounts {
-            sip::check_account(account).map_err(|error| StartError::Account {
-                account: account.aor.clone(),
+        let accounts = Accounts::default();
+        let mut entries = Vec::with_capacity(self.accounts.len());
+        for account in self.accounts.clone() {
+            let aor = account.aor.clone();
+            entries.push(accounts.add(account).map_err(|error| StartError::Account {
+                account: aor,
                 why: error.to_string(),
-            })?;
+            })?);
         }
         if let Some(server) = self
             .ice_servers
@@ -409,21 +444,22 @@ impl EndpointBuilder {
         }
         let (commands_in, commands_out) = mpsc::channel(sip::COMMANDS);
         let (arrivals_in, arrivals_out) = mpsc::channel(ARRIVALS);
-        let locator = Locator::new(listeners.into(), self.advertise);
-        let (statuses, registrations): (Vec<_>, Vec<_>) = self
-            .accounts
-            .iter()
-            .map(|account| {
-                let (status, seen) = watch::channel(RegistrationStatus::Registering);
-                (status, (account.aor.clone(), seen))
-            })
-            .unzip();
+        let records = match (self.dns_server, &self.memory) {
+            (Some(server), _) => Records::of_server(server).map_err(StartError::Dns)?,
+            (None, Some(_)) => Records::Addresses,
+            (None, None) => Records::of_machine(),
+        };
+        let seed = self.seed.unwrap_or_else(rand::random);
+        let resolver = Resolver::new(records, seed);
+        let locator = Locator::new(listeners.into(), self.advertise, resolver);
         let observer = observer(self.observer, self.ladder);
         let shared = Arc::new(EndpointShared {
             commands: commands_in,
             arrivals: tokio::sync::Mutex::new(arrivals_out),
             locator: locator.clone(),
             links,
+            memory: self.memory.clone(),
+            binding: tokio::sync::Mutex::new(()),
             ports: RtpPorts::new(self.rtp_ports, self.memory),
             media,
             media_options: MediaOptions {
@@ -440,12 +476,12 @@ impl EndpointBuilder {
                     limit: GATHERING,
                     absent: Arc::default(),
                 },
+                port_per_call: self.port_per_call,
             },
             clock,
             sounds: SoundCache::new(),
             rtp_timeout: self.rtp_timeout,
-            accounts: self.accounts.clone(),
-            registrations,
+            accounts,
             active: watch::Sender::new(0),
             bots: TaskTracker::new(),
             background: TaskTracker::new(),
@@ -464,6 +500,7 @@ impl EndpointBuilder {
             max_calls: self.max_calls,
             reliable: self.reliable,
             session_timer: self.session_timer,
+            register_rate: self.register_rate,
             seed: self.seed,
         };
         sip::spawn(
@@ -477,8 +514,8 @@ impl EndpointBuilder {
                 observer,
             },
         );
-        for (account, status) in self.accounts.into_iter().zip(statuses) {
-            tokio::spawn(sip::register(shared.clone(), account, status));
+        for entry in entries {
+            tokio::spawn(sip::register(shared.clone(), entry));
         }
         Ok(Endpoint::new(shared))
     }

@@ -1,6 +1,9 @@
 //! An endpoint: listeners, accounts and ports, through which bots take and place calls.
 
+mod accounts;
+mod ask;
 mod builder;
+mod listeners;
 mod serve;
 mod shared;
 mod signalling_options;
@@ -8,16 +11,18 @@ mod signalling_options;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
+pub use ask::Ask;
+pub(crate) use ask::AskRequest;
 pub use builder::EndpointBuilder;
 pub(crate) use shared::EndpointShared;
 pub use signalling_options::{Refresher, ReliableProvisionals, SessionTimer};
 
-use crate::account::RegistrationStatus;
 use crate::call::{Dial, IncomingCall};
 use crate::driver::connection::ConnectionStatistics;
-use crate::error::{Error, Result};
+use crate::driver::shared_port::MediaPortStatistics;
+use crate::error::Result;
 use crate::service::{Reply, Service};
 use crate::signalling::sip::{self, Arrival, ToSip};
 
@@ -102,7 +107,7 @@ impl Endpoint {
     /// Cancel safe.
     ///
     /// # Errors
-    /// [`Error::Uri`] when the URI cannot be called.
+    /// [`Error::Uri`](crate::Error::Uri) when the URI cannot be called.
     pub async fn leads_here(&self, uri: &str, proxy: Option<&str>) -> Result<bool> {
         sip::leads_here(self.shared(), uri, proxy).await
     }
@@ -110,7 +115,7 @@ impl Endpoint {
     /// Asks a SIP peer whether it is there (OPTIONS); gives its status.
     ///
     /// # Errors
-    /// [`Error::HungUp`] when it does not answer, [`Error::Uri`] for a bad URI.
+    /// [`Error::HungUp`](crate::Error::HungUp) when it does not answer, [`Error::Uri`](crate::Error::Uri) for a bad URI.
     pub async fn options(&self, uri: &str) -> Result<u16> {
         sip::options(self.shared(), uri)
             .await
@@ -123,6 +128,7 @@ impl Endpoint {
             .locator
             .listeners()
             .iter()
+            .filter(|listener| listener.is_open())
             .map(ToString::to_string)
             .collect()
     }
@@ -142,50 +148,29 @@ impl Endpoint {
         self.shared().links.counters.read()
     }
 
+    /// What the UDP ports brought so far that ICE legs share, and what of it was
+    /// nobody's. What was refused of one call's packets is in its
+    /// [`statistics`](crate::Call::statistics).
+    pub fn media_ports(&self) -> MediaPortStatistics {
+        self.shared().media.shared_ports()
+    }
+
     /// Calls that stand now.
     pub fn active_calls(&self) -> usize {
         *self.shared().active.borrow()
-    }
-
-    /// What became of each account's registration, in the order of the builder.
-    pub fn registrations(&self) -> Vec<(String, RegistrationStatus)> {
-        self.shared()
-            .registrations
-            .iter()
-            .map(|(aor, status)| (aor.clone(), status.borrow().clone()))
-            .collect()
-    }
-
-    /// Each account with a receiver that tells every change of its
-    /// registration, in the order of the builder.
-    pub fn watch_registrations(&self) -> Vec<(String, watch::Receiver<RegistrationStatus>)> {
-        self.shared().registrations.clone()
-    }
-
-    /// Waits until every account is registered. Cancel safe.
-    ///
-    /// # Errors
-    /// [`Error::Other`] with the reason as soon as one fails; it is tried again
-    /// in the background all the same.
-    pub async fn registered(&self) -> Result<()> {
-        for (aor, status) in &self.shared().registrations {
-            let mut status = status.clone();
-            let reached = status
-                .wait_for(|status| !matches!(status, RegistrationStatus::Registering))
-                .await
-                .map_err(|_| Error::Closed)?
-                .clone();
-            if let RegistrationStatus::Failed { why } = reached {
-                return Err(Error::other(format!("cannot register {aor}: {why}")));
-            }
-        }
-        Ok(())
     }
 
     /// Takes no more calls, lets those that stand finish for `drain`, hangs the
     /// rest up, unregisters, and waits until recordings are whole.
     pub async fn shutdown(&self, drain: Duration) {
         let shared = self.shared();
+        // Who runs a bot from the command line has no other place to read them.
+        let (connections, media_ports) = (self.connections(), self.media_ports());
+        tracing::info!(
+            ?connections,
+            ?media_ports,
+            "what strangers and peers brought until now"
+        );
         let _ = shared.commands.send(ToSip::Refuse).await;
         shared.closing.cancel();
         let mut active = shared.active.subscribe();

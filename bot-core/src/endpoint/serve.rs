@@ -32,7 +32,7 @@ pub(crate) async fn serve(shared: &Arc<EndpointShared>, service: Arc<impl Servic
             Arrival::Request(pending, request) => {
                 let service = service.clone();
                 shared.bots.spawn(async move {
-                    let reply = service.on_request(request).await;
+                    let reply = service.on_request(*request).await;
                     pending.reply(reply).await;
                 });
             }

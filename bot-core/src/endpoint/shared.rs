@@ -9,13 +9,13 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::account::{Account, RegistrationStatus};
 use crate::call::negotiate::MediaOptions;
 use crate::driver::clock::Clock;
 use crate::driver::connection::Links;
 use crate::driver::media::MediaHost;
+use crate::driver::memory::MemoryHost;
 use crate::driver::ports::RtpPorts;
-use crate::signalling::sip::{Arrival, Locator, ToSip};
+use crate::signalling::sip::{Accounts, Arrival, Locator, ToSip};
 use crate::sound::SoundCache;
 
 /// The parts of an endpoint that calls and tasks need.
@@ -24,14 +24,17 @@ pub(crate) struct EndpointShared {
     pub(crate) arrivals: tokio::sync::Mutex<mpsc::Receiver<Arrival>>,
     pub(crate) locator: Locator,
     pub(crate) links: Arc<Links>,
+    /// Where listeners are bound that come later; `None` is the machine's network.
+    pub(crate) memory: Option<MemoryHost>,
+    /// Held while a listener is bound.
+    pub(crate) binding: tokio::sync::Mutex<()>,
     pub(crate) ports: RtpPorts,
     pub(crate) media: MediaHost,
     pub(crate) media_options: MediaOptions,
     pub(crate) clock: Clock,
     pub(crate) sounds: SoundCache,
     pub(crate) rtp_timeout: Duration,
-    pub(crate) accounts: Vec<Account>,
-    pub(crate) registrations: Vec<(String, watch::Receiver<RegistrationStatus>)>,
+    pub(crate) accounts: Accounts,
     /// How many calls stand.
     pub(crate) active: watch::Sender<usize>,
     /// Bots that run.

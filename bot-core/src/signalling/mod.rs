@@ -8,9 +8,10 @@ mod identity;
 pub(crate) mod sip;
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::call::HangupCause;
 
@@ -153,6 +154,11 @@ pub struct CallInfo {
     pub(crate) transport: &'static str,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) media: MediaAddress,
+    pub(crate) account: Option<String>,
+    /// Who proved to be the caller.
+    pub(crate) user: OnceLock<String>,
+    /// Keeps the listener that the call came to, or goes out by.
+    pub(crate) line: Option<TaskTrackerToken>,
 }
 
 /// Where this side's RTP lives for one call.
@@ -172,6 +178,18 @@ impl CallInfo {
     /// The Call-ID (RFC 3261 8.1.1.4).
     pub fn call_id(&self) -> &str {
         &self.call_id
+    }
+
+    /// The account that is called, or that calls: its address of record as it was given to the endpoint. `None` for
+    /// calls that no registration of this endpoint brought, or that go out without an account.
+    pub fn account(&self) -> Option<&str> {
+        self.account.as_deref()
+    }
+
+    /// The user that the caller proved to be, once it was asked: by
+    /// [`IncomingCall::authenticate`](crate::IncomingCall::authenticate) or a guarded service.
+    pub fn user(&self) -> Option<&str> {
+        self.user.get().map(String::as_str)
     }
 
     /// The caller's URI, from the From header.

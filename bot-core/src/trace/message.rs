@@ -57,13 +57,25 @@ impl SipMessage {
     /// The message as text, with credentials, SDES keys and ICE passwords taken
     /// out.
     pub fn text(&self) -> String {
+        const SECRET: [&str; 4] = [
+            "authorization",
+            "proxy-authorization",
+            "authentication-info",
+            "proxy-authentication-info",
+        ];
         let text = String::from_utf8_lossy(&self.bytes);
+        let mut hidden = false;
         text.split_inclusive('\n')
             .map(|line| {
+                if hidden && line.starts_with([' ', '\t']) {
+                    // The rest of a header that was folded.
+                    return String::new();
+                }
                 let name = line.split(':').next().unwrap_or("").trim();
-                if name.eq_ignore_ascii_case("authorization")
-                    || name.eq_ignore_ascii_case("proxy-authorization")
-                {
+                hidden = SECRET
+                    .iter()
+                    .any(|secret| name.eq_ignore_ascii_case(secret));
+                if hidden {
                     format!("{name}: (left out)\r\n")
                 } else if let Some(name) = ["a=crypto", "a=ice-pwd"]
                     .into_iter()
@@ -123,7 +135,7 @@ mod tests {
             local: ([10, 0, 0, 1], 5060).into(),
             remote: ([10, 0, 0, 2], 5060).into(),
             bytes: Bytes::from_static(
-                b"REGISTER sip:pbx SIP/2.0\r\nCSeq: 2 REGISTER\r\nAuthorization: Digest response=\"secret\"\r\n\r\n",
+                b"REGISTER sip:pbx SIP/2.0\r\nCSeq: 2 REGISTER\r\nAuthorization: Digest response=\"secret\",\r\n opaque=\"secret\"\r\n\r\n",
             ),
         };
         assert!(!message.text().contains("secret"));

@@ -6,7 +6,7 @@ use callbot::AnswerBot;
 use clap::Args;
 
 use super::options::{self, Server, digits, seconds};
-use super::{Outcome, serve};
+use super::{Outcome, runner};
 
 /// Answer every call; ring, play, record, press digits, hang up or refuse.
 ///
@@ -87,6 +87,6 @@ impl Answer {
         if let Some(status) = self.reject {
             bot = bot.reject(status);
         }
-        serve::serve(&self.server, "answer", move || bot.clone())
+        runner::serve(&self.server, "answer", move || bot.clone())
     }
 }

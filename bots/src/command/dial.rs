@@ -9,7 +9,7 @@ use callbot_core::{Endpoint, Error};
 use clap::Args;
 
 use super::options::{self, NOWHERE, Network, Talk, digits, seconds};
-use super::serve::{Signals, announce, runtime};
+use super::runner::{Signals, announce, runtime};
 use super::{Misuse, Outcome, log};
 
 /// Place one call: play, record, press digits, and say what became of it.
@@ -92,7 +92,7 @@ impl Dial {
         let caller = self.caller()?;
         let network = self.network();
         let builder = network.endpoint()?;
-        let _log = log::start(&self.talk);
+        let _log = log::start(&self.talk, &log::Wishes::default());
         runtime()?.block_on(async {
             let mut signals = Signals::new()?;
             let endpoint = builder.start().await?;

@@ -6,7 +6,7 @@ use callbot::EchoBot;
 use clap::Args;
 
 use super::options::Server;
-use super::{Outcome, serve};
+use super::{Outcome, runner};
 
 /// Answer every call and send back what the caller says.
 ///
@@ -39,6 +39,6 @@ impl Echo {
             (None, true) => EchoBot::new().audio(),
             (None, false) => EchoBot::new(),
         };
-        serve::serve(&self.server, "echo", move || bot.clone())
+        runner::serve(&self.server, "echo", move || bot.clone())
     }
 }

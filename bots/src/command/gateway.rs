@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::dial::header;
 use super::options::{Server, seconds};
-use super::{Outcome, serve};
+use super::{Outcome, runner};
 
 /// Take every call on to another server: answer on one leg and dial the other.
 ///
@@ -71,7 +71,7 @@ impl Gateway {
         let pairs = server.network.max_calls;
         server.network.max_calls = pairs.saturating_mul(2);
         let password = server.network.password()?;
-        serve::serve_with(&server, "gateway", |endpoint, reporter| {
+        runner::serve_with(&server, "gateway", |endpoint, reporter| {
             let mut gateway = GatewayBot::new(endpoint, self.to.clone())
                 .ring_timeout(self.timeout)
                 .max_calls(pairs.min(1 << 20))

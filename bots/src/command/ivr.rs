@@ -6,7 +6,7 @@ use callbot::{IvrBot, load_flow};
 use clap::Args;
 
 use super::options::Server;
-use super::{Misuse, Outcome, serve};
+use super::{Misuse, Outcome, runner};
 
 /// Answer every call with the menus and prompts of a flow file.
 ///
@@ -44,6 +44,6 @@ impl Ivr {
             eprintln!("{}", loaded.warnings);
         }
         let bot = IvrBot::new(loaded.flow);
-        serve::serve(&self.server, "ivr", move || bot.clone())
+        runner::serve(&self.server, "ivr", move || bot.clone())
     }
 }

@@ -1,4 +1,5 @@
-//! The log: standard error, for people, or JSON with `LOG_FORMAT=json`.
+//! The log: standard error, for people, or JSON with `LOG_FORMAT=json`. Where
+//! standard error is systemd's journal, lines have a priority and no time.
 //!
 //! A reader that is slow must never hold up a call, so lines go through a
 //! bounded queue to a thread of their own; lines that do not fit are counted
@@ -10,10 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::format::{Format, Full, Writer};
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::registry::LookupSpan;
 
 use super::options::Talk;
 
@@ -27,8 +30,17 @@ const BATCH: usize = 64 * 1024;
 #[must_use]
 pub(crate) struct LogGuard(Lines);
 
-/// Begins to log as the flags and the environment say.
-pub(crate) fn start(talk: &Talk) -> LogGuard {
+/// What a configuration says of the log.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wishes {
+    /// A level or a filter.
+    pub(crate) level: Option<String>,
+    /// JSON lines.
+    pub(crate) json: bool,
+}
+
+/// Begins to log as the environment and the flags say, or else the wishes.
+pub(crate) fn start(talk: &Talk, wishes: &Wishes) -> LogGuard {
     let (lines, received) = sync_channel(WAITING);
     let lines = Lines {
         lines,
@@ -38,7 +50,13 @@ pub(crate) fn start(talk: &Talk) -> LogGuard {
     let _ = std::thread::Builder::new()
         .name("log".to_owned())
         .spawn(move || write(&received));
-    let given = std::env::var("RUST_LOG").unwrap_or_default();
+    let given = std::env::var("RUST_LOG")
+        .ok()
+        .filter(|given| !given.is_empty());
+    let silent = talk.verbose == 0 && !talk.quiet;
+    let given = given
+        .or_else(|| wishes.level.as_deref().filter(|_| silent).map(levelled))
+        .unwrap_or_default();
     let (filter, complaint) = match EnvFilter::try_new(&given) {
         Ok(filter) if !given.is_empty() => (filter, None),
         Ok(_) => (usual(talk), None),
@@ -47,8 +65,18 @@ pub(crate) fn start(talk: &Talk) -> LogGuard {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(lines.clone());
-    if std::env::var("LOG_FORMAT").is_ok_and(|format| format == "json") {
+    let json = std::env::var("LOG_FORMAT").map_or(wishes.json, |format| format == "json");
+    if json {
         log.json().flatten_event(true).init();
+    } else if is_journal() {
+        log.event_format(Journal(
+            Format::default()
+                .without_time()
+                .with_level(false)
+                .with_ansi(false)
+                .with_target(talk.verbose > 1),
+        ))
+        .init();
     } else {
         let colour = std::io::IsTerminal::is_terminal(&std::io::stderr())
             && std::env::var_os("NO_COLOR").is_none();
@@ -58,7 +86,7 @@ pub(crate) fn start(talk: &Talk) -> LogGuard {
             .init();
     }
     if let Some(error) = complaint {
-        tracing::warn!("RUST_LOG={given} is not understood: {error}");
+        tracing::warn!("the filter of the log, {given}, is not understood: {error}");
     }
     LogGuard(lines)
 }
@@ -83,6 +111,51 @@ fn level(talk: &Talk) -> &'static str {
         1 => "info,callbot=debug,callbot_core=info,callbot_sip=info,callbot_media=info",
         2 => "info,callbot=debug",
         _ => "info,callbot=trace",
+    }
+}
+
+/// A bare level is one of callbot's own; a filter is taken as it is.
+fn levelled(level: &str) -> String {
+    match level {
+        "error" | "warn" => level.to_owned(),
+        "info" => {
+            "warn,callbot=info,callbot_core=warn,callbot_sip=warn,callbot_media=warn".to_owned()
+        }
+        "debug" | "trace" => format!("info,callbot={level}"),
+        filter => filter.to_owned(),
+    }
+}
+
+/// Whether standard error is the journal: systemd says which file that is.
+fn is_journal() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let told = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    std::fs::metadata("/proc/self/fd/2")
+        .is_ok_and(|file| told == format!("{}:{}", file.dev(), file.ino()))
+}
+
+/// Lines with a priority in front, as sd-daemon(3) has it.
+struct Journal(Format<Full, ()>);
+
+impl<S, N> FormatEvent<S, N> for Journal
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        let priority = match *event.metadata().level() {
+            Level::ERROR => 3,
+            Level::WARN => 4,
+            Level::INFO => 6,
+            Level::DEBUG | Level::TRACE => 7,
+        };
+        write!(writer, "<{priority}>")?;
+        self.0.format_event(context, writer, event)
     }
 }
 

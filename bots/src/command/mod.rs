@@ -14,6 +14,8 @@ mod log;
 mod options;
 mod output;
 mod record;
+mod registrar;
+mod runner;
 mod serve;
 mod web;
 
@@ -37,6 +39,7 @@ Examples:
   callbot dial sip:600@127.0.0.1 --dtmf '1W2#'       call, press 1, wait a second, press 2 and #
   callbot gateway --to 'sip:{user}@10.0.0.5'         every call goes on to another server
   callbot web                                        call bots from a page in the browser
+  callbot serve --config callbot.toml                many bots, by the number that is called
 
 What every bot logs is for people; --json prints one line of JSON a call on
 standard output for programs. RUST_LOG and LOG_FORMAT=json steer the log.
@@ -57,6 +60,8 @@ enum Command {
     Dial(dial::Dial),
     Gateway(gateway::Gateway),
     Web(web::Web),
+    Serve(serve::Serve),
+    Registrar(registrar::Registrar),
     Check(check::Check),
     Demo(crate::demo::Demo),
 }
@@ -82,6 +87,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Dial(dial) => dial.run(),
         Command::Gateway(gateway) => gateway.run(),
         Command::Web(web) => web.run(),
+        Command::Serve(serve) => serve.run(),
+        Command::Registrar(registrar) => registrar.run(),
         Command::Check(check) => check.run(),
         Command::Demo(demo) => demo.run().map_err(Misuse),
     };

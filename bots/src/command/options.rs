@@ -1,6 +1,6 @@
 //! Flags that the subcommands share, and how they are read.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -94,6 +94,9 @@ pub(crate) struct Network {
     #[arg(long, requires = "ice_server")]
     pub(crate) ice_relay_only: bool,
 
+    /// Ask this DNS server, in the place of the machine's: ADDRESS or ADDRESS:PORT
+    #[arg(long, value_name = "ADDRESS", value_parser = dns_server)]
+    pub(crate) dns: Option<SocketAddr>,
     /// Leave the checks of ICE to the far end: for servers that every peer reaches at their own (or the advertised) address
     #[arg(long, conflicts_with = "ice_server")]
     pub(crate) ice_lite: bool,
@@ -101,6 +104,10 @@ pub(crate) struct Network {
     /// The IP address that peers are told, for a machine behind NAT [default: the route's]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) advertise: Option<IpAddr>,
+
+    /// Give each call UDP ports of its own; without it those that come in with ICE share one a media thread
+    #[arg(long)]
+    pub(crate) port_per_call: bool,
 
     /// Connections (TCP, TLS, WS, WSS) that each listener takes from one address; a proxy in front may need more
     #[arg(long, value_name = "N", default_value_t = 1000)]
@@ -175,6 +182,7 @@ impl Network {
             .dtls_srtp(self.dtls_srtp)
             .webrtc(self.webrtc)
             .ice_lite(self.ice_lite)
+            .port_per_call(self.port_per_call)
             .connections_per_address(self.connections_per_address);
         for (flag, asks) in [("--dtls-srtp", self.dtls_srtp), ("--webrtc", self.webrtc)] {
             if asks && self.srtp == Srtp::Off {
@@ -205,6 +213,9 @@ impl Network {
         }
         if let Some(address) = self.advertise {
             builder = builder.advertise(address);
+        }
+        if let Some(server) = self.dns {
+            builder = builder.dns_server(server);
         }
         let servers = self
             .ice_server
@@ -336,6 +347,15 @@ pub(crate) fn sound(flag: &str, path: &str) -> Result<Sound, Misuse> {
     }
 }
 
+/// Reads a DNS server's address; its port is 53 unless it names another.
+fn dns_server(text: &str) -> Result<SocketAddr, String> {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    let with_port = |ip: IpAddr| SocketAddr::new(ip, 53);
+    text.parse()
+        .or_else(|_| bare.parse().map(with_port))
+        .map_err(|_| "give an IP address, such as 192.0.2.53 or [::1]:5353".to_owned())
+}
+
 fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
     let bad = || "give two ports, such as 10000-20000".to_owned();
     let (first, last) = text.split_once('-').ok_or_else(bad)?;
@@ -366,6 +386,20 @@ mod tests {
         for bad in ["", "40000", "5-4", "0-10", "1-99999", "a-b"] {
             assert!(ports(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_dns_server_is_an_address_with_a_port_or_without() {
+        for (text, address) in [
+            ("192.0.2.53", "192.0.2.53:53"),
+            ("192.0.2.53:5353", "192.0.2.53:5353"),
+            ("::1", "[::1]:53"),
+            ("[::1]", "[::1]:53"),
+            ("[::1]:5353", "[::1]:5353"),
+        ] {
+            assert_eq!(dns_server(text), Ok(address.parse().unwrap()), "{text}");
+        }
+        assert!(dns_server("dns.example.org").is_err());
     }
 
     #[test]

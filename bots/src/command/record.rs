@@ -6,7 +6,7 @@ use callbot::RecordBot;
 use clap::Args;
 
 use super::options::{self, Server, seconds, unless_zero};
-use super::{Outcome, serve};
+use super::{Outcome, runner};
 
 /// Answer every call, beep, and record the caller.
 ///
@@ -65,6 +65,6 @@ impl Record {
         if let Some(path) = &self.play {
             bot = bot.greeting(options::sound("--play", path)?);
         }
-        serve::serve(&self.server, "record", move || bot.clone())
+        runner::serve(&self.server, "record", move || bot.clone())
     }
 }

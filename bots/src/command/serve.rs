@@ -1,177 +1,270 @@
-//! Serving calls until a signal.
+//! `callbot serve`: the bots of a configuration, on one endpoint.
+//!
+//! Responsibility: reading the configuration again on SIGHUP. Either all of a
+//! new file is taken, or none of it; calls that stand keep the bots that they
+//! have.
 
-use std::process::ExitCode;
+use std::cell::Cell;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use callbot::config::{self, Config, LogFormat};
 use callbot::report::Reporter;
-use callbot_core::{
-    Bot, CallInfo, Endpoint, EndpointBuilder, HttpPages, RegistrationStatus, Reply, Request,
-    Service, async_trait,
-};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use callbot_core::{Bot, CallInfo, Endpoint, Reply, Request, Service, async_trait};
+use clap::Args;
 
-use super::options::Server;
-use super::{Misuse, Outcome, log, output};
+use super::options::Talk;
+use super::runner::{self, Terms};
+use super::{Misuse, Outcome, log};
 
-/// How long reports may take once their calls are over.
-const REPORTS: Duration = Duration::from_secs(8);
+/// How long calls may go on after a signal, where the file does not say it.
+const DRAIN: Duration = Duration::from_secs(5);
+/// Calls at once, where the file does not say it.
+const CALLS: usize = 5000;
 
-/// Gives every call a bot of `service`, until Ctrl-C or SIGTERM.
-pub(crate) fn serve(server: &Server, label: &str, service: impl Service) -> Outcome {
-    serve_with(server, label, |_, _| service)
+/// Run the bots of a configuration: accounts, listeners, and a bot for each number or pattern.
+///
+/// SIGHUP reads the file again without dropping a call: new calls meet the new
+/// routes, bots, limits, accounts and listeners, calls that stand go on as they
+/// are, and what was removed closes when its last call has ended. A file with a
+/// mistake is refused as a whole and the old one stays in force. Changes of
+/// [media], [tls] and [log] wait for the next start, which is said.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example, callbot.toml:
+  listen = [\"udp://0.0.0.0:5060\"]
+
+  [[account]]
+  address = \"sip:600@pbx.example\"
+  password = \"${PBX_PASSWORD}\"
+
+  [[route]]
+  number = \"600\"
+  bot = \"echo\"
+
+  [[route]]
+  pattern = \"1??\"
+  bot = \"ivr\"
+  flow = \"office.yaml\"
+
+  [otherwise]
+  bot = \"reject\"
+  status = 404
+
+  callbot check callbot.toml                 what is wrong, by line and column
+  callbot serve --config callbot.toml        Ctrl-C or SIGTERM stops it, SIGHUP reads the file again
+  callbot check --schema=config              a JSON Schema for your editor
+
+In systemd's journal each line of the log has its priority and no time of its own.")]
+pub(crate) struct Serve {
+    /// The configuration
+    #[arg(short, long, value_name = "FILE", default_value = "callbot.toml")]
+    config: PathBuf,
+
+    #[command(flatten)]
+    talk: Talk,
 }
 
-/// The same for a service that needs the endpoint, or tells the reporter more.
-pub(crate) fn serve_with<S: Service>(
-    server: &Server,
-    label: &str,
-    make: impl FnOnce(&Endpoint, &Reporter) -> S,
-) -> Outcome {
-    serve_on(server.network.endpoint()?, server, label, make)
-}
-
-/// The same beside pages for browsers.
-pub(crate) fn serve_pages<S: Service>(
-    server: &Server,
-    label: &str,
-    pages: impl HttpPages,
-    make: impl FnOnce(&Endpoint, &Reporter) -> S,
-) -> Outcome {
-    let builder = server.network.endpoint()?.http_pages(pages);
-    serve_on(builder, server, label, make)
-}
-
-fn serve_on<S: Service>(
-    builder: EndpointBuilder,
-    server: &Server,
-    label: &str,
-    make: impl FnOnce(&Endpoint, &Reporter) -> S,
-) -> Outcome {
-    let _log = log::start(&server.talk);
-    runtime()?.block_on(async {
-        let mut signals = Signals::new()?;
-        let endpoint = builder.start().await?;
-        announce(&endpoint);
-        let (reporter, reports) = Reporter::new(label);
-        let writer = output::write_reports(reports, server.talk.json)?;
-        let reported = reporter.wrap(Announced(make(&endpoint, &reporter)));
-        let serving = {
-            let endpoint = endpoint.clone();
-            tokio::spawn(async move { endpoint.serve(reported).await })
+impl Serve {
+    pub(crate) fn run(&self) -> Outcome {
+        let loaded = config::load(&self.config).map_err(|problems| Misuse(problems.to_string()))?;
+        if !loaded.warnings.is_empty() {
+            eprintln!("{}", loaded.warnings);
+        }
+        let config = loaded.config;
+        let builder = config::endpoint(&config);
+        let mut talk = self.talk.clone();
+        talk.json |= config.log.reports;
+        let drain = Rc::new(Cell::new(drain(&config)));
+        let terms = Terms {
+            talk: &talk,
+            log: log::Wishes {
+                level: config.log.level.clone(),
+                json: config
+                    .log
+                    .format
+                    .as_ref()
+                    .is_some_and(|it| it.0 == LogFormat::Json),
+            },
+            drain: drain.clone(),
+            label: "serve",
         };
-        signals.next().await;
-        let standing = endpoint.active_calls();
-        if standing > 0 {
-            tracing::info!(
-                "stopping: {standing} calls stand and may go on for {} s; a second signal ends them at once",
-                server.drain.as_secs_f32()
-            );
-        }
-        tokio::select! {
-            () = endpoint.shutdown(server.drain) => {}
-            () = signals.next() => {
-                tracing::info!("stopping at once");
-                tokio::select! {
-                    () = endpoint.shutdown(Duration::ZERO) => {}
-                    () = signals.next() => return Ok(ExitCode::from(130)),
-                }
-            }
-        }
-        let _ = serving.await;
-        let _ = tokio::time::timeout(REPORTS, reporter.finished()).await;
-        drop(reporter);
-        let _ = tokio::time::timeout(REPORTS, tokio::task::spawn_blocking(|| writer.join())).await;
-        Ok(ExitCode::SUCCESS)
-    })
-}
-
-/// One thread carries the signalling and the bots: they only wait. Audio runs
-/// on the media threads, files are decoded and written on blocking ones. A
-/// second thread costs more in wake-ups than it brings.
-pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Misuse> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Misuse(format!("cannot start the async runtime: {error}")))
-}
-
-/// Says on standard error where calls are taken, and how registrations fare.
-pub(crate) fn announce(endpoint: &Endpoint) {
-    for listener in endpoint.listeners() {
-        eprintln!("listening on {listener}");
-    }
-    if let Some(fingerprint) = endpoint.certificate_fingerprint() {
-        eprintln!("certificate SHA-256 {fingerprint}");
-    }
-    for (account, mut status) in endpoint.watch_registrations() {
-        tokio::spawn(async move {
-            let mut last = RegistrationStatus::Registering;
-            loop {
-                let now = status.borrow_and_update().clone();
-                match &now {
-                    RegistrationStatus::Registered { .. }
-                        if !matches!(last, RegistrationStatus::Registered { .. }) =>
-                    {
-                        eprintln!("registered {account}");
-                    }
-                    RegistrationStatus::Failed { why } if now != last => {
-                        eprintln!("registration of {account} failed and is tried again: {why}");
-                    }
-                    _ => {}
-                }
-                last = now;
-                if status.changed().await.is_err() {
-                    return;
-                }
-            }
-        });
+        let current = Arc::new(RwLock::new(Arc::new(Nobody) as Arc<dyn Service>));
+        let mut running = Running {
+            path: self.config.clone(),
+            listening: Vec::new(),
+            config: config.clone(),
+            current: current.clone(),
+            drain,
+        };
+        runner::run(
+            builder,
+            terms,
+            |endpoint, reporter| {
+                let service = config::Service::new(&config, endpoint, reporter).map_err(Misuse)?;
+                let swapped = Swapped(current);
+                swapped.set(Arc::new(service));
+                Ok(swapped)
+            },
+            Some(async move |endpoint: &Endpoint, reporter: &Reporter| {
+                running.reload(endpoint, reporter).await;
+            }),
+        )
     }
 }
 
-/// The signals that end the program. They are caught from its making on.
-pub(crate) struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
+fn drain(config: &Config) -> Duration {
+    config.general.drain.map_or(DRAIN, |drain| drain.0)
 }
 
-impl Signals {
-    pub(crate) fn new() -> Result<Self, Misuse> {
-        let catch =
-            |kind| signal(kind).map_err(|error| Misuse(format!("cannot catch signals: {error}")));
-        Ok(Self {
-            interrupt: catch(SignalKind::interrupt())?,
-            terminate: catch(SignalKind::terminate())?,
-        })
+/// The service that is in force, behind one that stays.
+struct Swapped(Arc<RwLock<Arc<dyn Service>>>);
+
+impl Swapped {
+    fn get(&self) -> Arc<dyn Service> {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
-    /// The next Ctrl-C or SIGTERM. Cancel safe.
-    pub(crate) async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
+    fn set(&self, service: Arc<dyn Service>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = service;
     }
 }
-
-/// Logs each call as it comes in.
-struct Announced<S>(S);
 
 #[async_trait]
-impl<S: Service> Service for Announced<S> {
+impl Service for Swapped {
     fn bot(&self, call: &CallInfo) -> Box<dyn Bot> {
-        let remote = call.remote().map(|remote| remote.to_string());
-        tracing::info!(
-            "call from {} to {} by {} {} [{}]",
-            call.from(),
-            call.target(),
-            call.transport(),
-            remote.unwrap_or_default(),
-            call.call_id()
-        );
-        self.0.bot(call)
+        self.get().bot(call)
     }
 
     async fn on_request(&self, request: Request) -> Reply {
-        self.0.on_request(request).await
+        self.get().on_request(request).await
+    }
+}
+
+/// Stands in until there is a configuration.
+struct Nobody;
+
+#[async_trait]
+impl Service for Nobody {
+    fn bot(&self, call: &CallInfo) -> Box<dyn Bot> {
+        callbot_core::Router::new().bot(call)
+    }
+}
+
+/// What runs, and what of it the file asked for.
+struct Running {
+    path: PathBuf,
+    config: Config,
+    /// Each listener as the file names it, and as it is bound.
+    listening: Vec<(String, String)>,
+    current: Arc<RwLock<Arc<dyn Service>>>,
+    drain: Rc<Cell<Duration>>,
+}
+
+impl Running {
+    /// Takes the file as it is now, or says why not and leaves all as it is.
+    async fn reload(&mut self, endpoint: &Endpoint, reporter: &Reporter) {
+        if self.listening.is_empty() {
+            // The endpoint has them in the order of the file.
+            let wanted = config::listeners(&self.config);
+            self.listening = wanted.into_iter().zip(endpoint.listeners()).collect();
+        }
+        if let Err(why) = self.take(endpoint, reporter).await {
+            for line in why.lines() {
+                tracing::error!("not reloaded: {line}");
+            }
+            tracing::error!("the configuration from before stays in force");
+        }
+    }
+
+    async fn take(&mut self, endpoint: &Endpoint, reporter: &Reporter) -> Result<(), String> {
+        let loaded = config::load(&self.path).map_err(|problems| problems.to_string())?;
+        for line in loaded.warnings.to_string().lines() {
+            tracing::warn!("{line}");
+        }
+        let config = loaded.config;
+        let service = config::Service::new(&config, endpoint, reporter)?;
+        let wanted = config::listeners(&config);
+        let mut listening = self.listen(endpoint, &wanted).await?;
+        // From here on nothing can fail: the new file is in force.
+        self.accounts(endpoint, &config).await;
+        let calls = config.limits.calls.map_or(CALLS, |calls| calls.0 as usize);
+        let _ = endpoint.set_max_calls(calls).await;
+        self.drain.set(drain(&config));
+        Swapped(self.current.clone()).set(Arc::new(service));
+        for (url, bound) in std::mem::take(&mut self.listening) {
+            if wanted.contains(&url) {
+                listening.push((url, bound));
+            } else {
+                tracing::info!("no new calls at {bound}; it closes when its last call has ended");
+                endpoint.remove_listener(&bound);
+            }
+        }
+        self.listening = listening;
+        self.say_what_waits(&config);
+        tracing::info!(
+            "configuration read again: {} routes, {} accounts, {} listeners",
+            config.routes.len(),
+            config.accounts.len(),
+            wanted.len()
+        );
+        self.config = config;
+        Ok(())
+    }
+
+    /// Binds the listeners that are new; all of them, or none.
+    async fn listen(
+        &self,
+        endpoint: &Endpoint,
+        wanted: &[String],
+    ) -> Result<Vec<(String, String)>, String> {
+        let mut added: Vec<(String, String)> = Vec::new();
+        let is_new = |url: &&String| self.listening.iter().all(|(have, _)| have != *url);
+        for url in wanted.iter().filter(is_new) {
+            match endpoint.add_listener(url).await {
+                Ok(bound) => {
+                    eprintln!("listening on {bound}");
+                    added.push((url.clone(), bound));
+                }
+                Err(error) => {
+                    for (_, bound) in &added {
+                        endpoint.remove_listener(bound);
+                    }
+                    return Err(error.to_string());
+                }
+            }
+        }
+        Ok(added)
+    }
+
+    /// Registers what is new, and lets go of what is gone.
+    async fn accounts(&self, _endpoint: &Endpoint, config: &Config) {
+        if self.config.accounts != config.accounts {
+            tracing::warn!("a change of accounts takes effect when callbot is started again");
+        }
+    }
+
+    fn say_what_waits(&self, config: &Config) {
+        let old = &self.config;
+        let told =
+            |general: &config::General| (general.advertise.clone(), general.websocket_path.clone());
+        for (what, changed) in [
+            ("[media]", old.media != config.media),
+            ("[tls]", old.tls != config.tls),
+            ("[log]", old.log != config.log),
+            (
+                "advertise or websocket_path",
+                told(&old.general) != told(&config.general),
+            ),
+        ] {
+            if changed {
+                tracing::warn!("a change of {what} takes effect when callbot is started again");
+            }
+        }
     }
 }

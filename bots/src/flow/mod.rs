@@ -85,8 +85,10 @@ pub use model::{
     ToneSpec,
 };
 pub use pattern::{KEYS, KeySet, Pattern};
+pub(crate) use problem::nearest;
 pub use problem::{Location, Problem, Problems, Severity};
 use read::{Field, Fields, Reader, shown};
+pub(crate) use text::duration;
 pub use text::{Template, Variable};
 use tree::Value;
 

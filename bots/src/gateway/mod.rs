@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use callbot_core::{
     Bot, Bridge, BridgeSide, Call, CallInfo, EarlyCall, Endpoint, Error, HangupCause, IncomingCall,
-    OutgoingCall, Result, Service, async_trait, bridge,
+    OutgoingCall, Result, Service, Way, async_trait, bridge,
 };
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -50,6 +50,7 @@ pub struct Gateway {
     to: Template,
     caller_id: Option<Template>,
     proxy: Option<String>,
+    way: Option<Way>,
     account: Option<String>,
     credentials: Option<(String, String)>,
     headers: Vec<(String, String)>,
@@ -68,6 +69,7 @@ impl Gateway {
             to,
             caller_id: None,
             proxy: None,
+            way: None,
             account: None,
             credentials: None,
             headers: Vec::new(),
@@ -89,6 +91,12 @@ impl Gateway {
     /// Sends the calls there, whatever the host of `to` is.
     pub fn proxy(mut self, uri: impl Into<String>) -> Self {
         self.proxy = Some(uri.into());
+        self
+    }
+
+    /// Sends the calls by this way, whatever the host of `to` is: to whom a request came from.
+    pub fn by(mut self, way: &Way) -> Self {
+        self.way = Some(way.clone());
         self
     }
 
@@ -165,11 +173,12 @@ impl Gateway {
             }
         };
         let proxy = self.proxy.as_deref();
-        if self
-            .endpoint
-            .leads_here(&to, proxy)
-            .await
-            .map_err(unreachable)?
+        if self.way.is_none()
+            && self
+                .endpoint
+                .leads_here(&to, proxy)
+                .await
+                .map_err(unreachable)?
         {
             tracing::warn!(
                 "call refused: {to} is this gateway itself [{}]",
@@ -180,6 +189,9 @@ impl Gateway {
         let mut dial = self.endpoint.dial(&to).max_forwards(hops);
         if let Some(proxy) = proxy {
             dial = dial.proxy(proxy);
+        }
+        if let Some(way) = &self.way {
+            dial = dial.by(way);
         }
         if let Some(account) = &self.account {
             dial = dial.account(account);

@@ -85,8 +85,15 @@ impl FromStr for Template {
 }
 
 impl Template {
+    /// A URI that is the same for every call, braces and all.
+    pub fn literal(uri: impl Into<String>) -> Self {
+        Self {
+            parts: vec![Part::Text(uri.into())],
+        }
+    }
+
     /// The URI for a call; the error says what the call lacks.
-    pub(super) fn fill(&self, call: &CallInfo) -> Result<String, String> {
+    pub(crate) fn fill(&self, call: &CallInfo) -> Result<String, String> {
         self.with(|part| {
             let value = match part {
                 Part::Text(text) => return Ok(text.clone()),

@@ -7,6 +7,8 @@
     reason = "each test file uses its part; a test may panic"
 )]
 
+pub mod pbx;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -158,8 +158,8 @@ pub enum Security {
     Dtls {
         /// Who begins: the client does.
         role: DtlsRole,
-        /// Who runs the handshake. Peers that bundle are browsers, which know DTLS 1.3; the certificate of others may be
-        /// anything.
+        /// Who runs the handshake. Peers that bundle may be browsers, which know DTLS 1.3 and tell so when they begin; the
+        /// certificate of others may be anything, and DTLS 1.2 serves all.
         engine: Engine,
         /// The peer's certificate must have one of these.
         fingerprints: Vec<Fingerprint>,

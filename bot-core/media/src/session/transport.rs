@@ -63,6 +63,20 @@ impl MediaSession {
         self.below.transport()?.timeout()
     }
 
+    /// Whether the peer proved by ICE that it is at this address, so that what comes from there is for this session.
+    #[must_use]
+    pub fn vouches_for(&self, source: SocketAddr) -> bool {
+        self.below
+            .transport()
+            .is_some_and(|transport| transport.vouches_for(source))
+    }
+
+    /// The peer's address on the path that ICE found; `None` while there is none, and without ICE.
+    #[must_use]
+    pub fn ice_path(&self) -> Option<SocketAddr> {
+        self.below.transport()?.ice_path()
+    }
+
     /// Takes in a datagram that came by another address of ours than the channel's socket, such as one on a TURN server.
     /// `arrival` is when it came.
     pub fn receive_at(

@@ -21,18 +21,63 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    fn from_name(name: &str) -> Option<Self> {
+    /// The hash without regard to sessions, from weak to strong.
+    pub(super) fn strength(self) -> u8 {
+        match self {
+            Algorithm::Md5 | Algorithm::Md5Sess => 0,
+            Algorithm::Sha256 | Algorithm::Sha256Sess => 1,
+            Algorithm::Sha512_256 | Algorithm::Sha512_256Sess => 2,
+        }
+    }
+
+    /// The name as it is written in a challenge.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::Md5 => "MD5",
+            Algorithm::Md5Sess => "MD5-sess",
+            Algorithm::Sha256 => "SHA-256",
+            Algorithm::Sha256Sess => "SHA-256-sess",
+            Algorithm::Sha512_256 => "SHA-512-256",
+            Algorithm::Sha512_256Sess => "SHA-512-256-sess",
+        }
+    }
+
+    /// The algorithm of that name, whatever its case.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
         [
-            ("MD5", Algorithm::Md5),
-            ("MD5-sess", Algorithm::Md5Sess),
-            ("SHA-256", Algorithm::Sha256),
-            ("SHA-256-sess", Algorithm::Sha256Sess),
-            ("SHA-512-256", Algorithm::Sha512_256),
-            ("SHA-512-256-sess", Algorithm::Sha512_256Sess),
+            Algorithm::Md5,
+            Algorithm::Md5Sess,
+            Algorithm::Sha256,
+            Algorithm::Sha256Sess,
+            Algorithm::Sha512_256,
+            Algorithm::Sha512_256Sess,
         ]
         .into_iter()
-        .find_map(|(known, algorithm)| known.eq_ignore_ascii_case(name).then_some(algorithm))
+        .find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
     }
+}
+
+impl std::fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The `nextnonce` of an Authentication-Info (RFC 7615).
+pub(super) fn next_nonce(line: &str) -> Option<String> {
+    parameters(line)
+        .find(|(name, _)| name.eq_ignore_ascii_case("nextnonce"))
+        .map(|(_, value)| unquote(value).to_owned())
+        .filter(|nonce| !nonce.is_empty())
+}
+
+/// The `name=value` pairs of a list; quotes stay.
+pub(super) fn parameters(line: &str) -> impl Iterator<Item = (&str, &str)> {
+    split_commas(line)
+        .filter_map(|part| part.split_once('='))
+        .map(|(name, value)| (name.trim(), value.trim()))
 }
 
 /// The quality of protection that is used.
@@ -267,7 +312,7 @@ fn split_commas(line: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Takes the quotes off; escapes inside stay, because RFC 7616 hashes the text between the quotes.
-fn unquote(value: &str) -> &str {
+pub(super) fn unquote(value: &str) -> &str {
     value
         .strip_prefix('"')
         .map_or(value, |rest| rest.strip_suffix('"').unwrap_or(rest))

@@ -60,7 +60,7 @@ fn hash_bytes(algorithm: Algorithm, bytes: &[u8]) -> String {
     }
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes
         .iter()

@@ -1,4 +1,4 @@
-//! Digest authentication of our requests (RFC 3261 section 22, RFC 7616, RFC 8760).
+//! Digest authentication of our requests (RFC 3261 section 22, RFC 7616, RFC 8760); `server` asks it of others.
 //!
 //! Responsibility: reading challenges, choosing the strongest, computing the answer, counting the use
 //! of each nonce, and deciding when another try is pointless.
@@ -9,6 +9,7 @@
 
 mod challenge;
 mod digest;
+pub mod server;
 
 use std::fmt;
 
@@ -32,6 +33,9 @@ pub struct Credentials {
     pub password: String,
     /// The only realm that may be answered; every realm when `None`.
     pub realm: Option<String>,
+    /// The weakest hash that may be answered: with SHA-256, a peer that offers nothing but MD5 is told nothing (RFC
+    /// 8760 section 4).
+    pub least: Option<Algorithm>,
 }
 
 impl Credentials {
@@ -41,6 +45,7 @@ impl Credentials {
             username: username.into(),
             password: password.into(),
             realm: None,
+            least: None,
         }
     }
 }
@@ -66,6 +71,11 @@ pub enum AuthError {
     /// No challenge could be read, or none names an algorithm and a qop that we have.
     #[error("no challenge that can be answered: {0}")]
     Unsupported(String),
+    /// Every challenge is weaker than what the credentials allow.
+    #[error(
+        "the peer offers nothing stronger than {0}, which is not allowed here: set it up for a stronger digest"
+    )]
+    TooWeak(Algorithm),
     /// The password was refused.
     #[error("realm {0:?} refuses the user name or the password: correct them")]
     Refused(String),
@@ -143,6 +153,13 @@ impl Authenticator {
                         problem = AuthError::OtherRealm(challenge.realm);
                         continue;
                     }
+                    if credentials
+                        .least
+                        .is_some_and(|least| challenge.algorithm.strength() < least.strength())
+                    {
+                        problem = AuthError::TooWeak(challenge.algorithm);
+                        continue;
+                    }
                     keep_strongest(&mut chosen, challenge);
                 }
             }
@@ -181,6 +198,30 @@ impl Authenticator {
             });
         }
         Ok(())
+    }
+
+    /// Takes what a server that let us in says for the next time (RFC 7616 section 3.5): a new nonce, so that
+    /// the next request is not challenged.
+    pub fn answered(&mut self, headers: &Headers) {
+        for (name, proxy) in [
+            (HeaderName::AuthenticationInfo, false),
+            (HeaderName::ProxyAuthenticationInfo, true),
+        ] {
+            let mut asked = self
+                .sessions
+                .iter_mut()
+                .filter(|session| session.challenge.proxy == proxy);
+            // The header names no realm: with several of them nobody knows whose it is.
+            let (Some(session), None) = (asked.next(), asked.next()) else {
+                continue;
+            };
+            if let Some(next) = headers.get(&name).and_then(challenge::next_nonce)
+                && next != session.challenge.nonce
+            {
+                session.challenge.nonce = next;
+                session.count = 0;
+            }
+        }
     }
 
     /// The Authorization and Proxy-Authorization values of a request; `uri` is its Request-URI.
@@ -314,6 +355,49 @@ mod tests {
                 .len(),
             2
         );
+    }
+
+    #[test]
+    fn a_weaker_hash_than_allowed_is_not_answered() {
+        let mut credentials = Credentials::new("u", "p");
+        credentials.least = Some(Algorithm::Sha256);
+        let mut auth = Authenticator::new(Some(credentials));
+        assert_eq!(
+            auth.challenged(&headers(&[MD5]), 1),
+            Err(AuthError::TooWeak(Algorithm::Md5))
+        );
+        assert!(auth.is_empty());
+        let sess = MD5.replace("=MD5", "=MD5-sess");
+        auth.challenged(&headers(&[&sess]), 1).unwrap_err();
+        auth.challenged(&headers(&[MD5, SHA]), 1).unwrap();
+        assert!(answer(&mut auth).contains("algorithm=SHA-256"));
+    }
+
+    #[test]
+    fn the_next_nonce_is_used_with_a_count_of_its_own() {
+        let mut auth = Authenticator::new(Some(Credentials::new("u", "p")));
+        auth.challenged(&headers(&[MD5]), 1).unwrap();
+        answer(&mut auth);
+        answer(&mut auth);
+        let mut said = Headers::new();
+        said.push(
+            HeaderName::AuthenticationInfo,
+            "qop=auth, rspauth=\"00\", nextnonce=\"n7,8\"",
+        );
+        auth.answered(&said);
+        let text = answer(&mut auth);
+        assert!(
+            text.contains("nonce=\"n7,8\"") && text.contains("nc=00000001"),
+            "{text}"
+        );
+        // Said again, it is no new one.
+        auth.answered(&said);
+        assert!(answer(&mut auth).contains("nc=00000002"));
+        // What a proxy says is not for the server's realm.
+        let mut said = Headers::new();
+        said.push(HeaderName::ProxyAuthenticationInfo, "nextnonce=\"p\"");
+        auth.answered(&said);
+        assert!(answer(&mut auth).contains("nc=00000003"));
     }
 
     #[test]

@@ -78,6 +78,8 @@ impl Peer {
             flow: None,
             local: self.local,
             advertised: self.advertised,
+            open_port: false,
+            alternatives: Default::default(),
         };
         let mut target = next_hop(uri, &base);
         if target.protocol != self.protocol {
@@ -168,5 +170,7 @@ pub(crate) fn next_hop(uri: &Uri, base: &Target) -> Target {
             None
         },
         advertised: base.advertised,
+        open_port: uri.port().is_none() && remote.is_none(),
+        alternatives: Default::default(),
     }
 }

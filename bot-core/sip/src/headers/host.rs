@@ -74,9 +74,18 @@ pub(crate) fn parse_ip(host: &str) -> Option<IpAddr> {
     let inner = without_brackets(host);
     // Most hosts are tried as one kind only: a colon is in every IPv6 address and in nothing else.
     if inner.contains(':') {
-        return inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
+        return parse_ipv6(inner).map(IpAddr::V6);
     }
     inner.parse::<Ipv4Addr>().ok().map(IpAddr::V4)
+}
+
+/// RFC 5118 section 4.10: the grammar of RFC 3261 puts a third colon before an embedded IPv4 address.
+fn parse_ipv6(text: &str) -> Option<Ipv6Addr> {
+    text.parse().ok().or_else(|| {
+        let (left, embedded) = text.split_once(":::")?;
+        embedded.parse::<Ipv4Addr>().ok()?;
+        format!("{left}::{embedded}").parse().ok()
+    })
 }
 
 /// For each byte, whether it may stand in a name or an IPv4 address. The underscore may not, but names with one are in use.

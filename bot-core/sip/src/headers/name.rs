@@ -64,6 +64,7 @@ header_names! {
     Authorization "Authorization" b"authorization";
     ProxyAuthorization "Proxy-Authorization" b"proxy-authorization";
     AuthenticationInfo "Authentication-Info" b"authentication-info";
+    ProxyAuthenticationInfo "Proxy-Authentication-Info" b"proxy-authentication-info";
     UserAgent "User-Agent" b"user-agent";
     Server "Server" b"server";
     RetryAfter "Retry-After" b"retry-after";
@@ -77,6 +78,7 @@ header_names! {
     Date "Date" b"date";
     Diversion "Diversion" b"diversion";
     ErrorInfo "Error-Info" b"error-info";
+    FlowTimer "Flow-Timer" b"flow-timer";
     Event "Event" b"event" | b"o";
     HistoryInfo "History-Info" b"history-info";
     Identity "Identity" b"identity" | b"y";

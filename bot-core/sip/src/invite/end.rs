@@ -203,6 +203,7 @@ impl Session {
             return;
         }
         let result = if response.status.is_success() {
+            self.auth.answered(&response.headers);
             Ok(response)
         } else {
             Err(Failure::Response(response))

@@ -134,6 +134,11 @@ impl Session {
         self.phase == Phase::Over
     }
 
+    /// Names us by another Contact than our address.
+    pub(crate) fn set_contact(&mut self, contact: &crate::uri::Uri) {
+        self.contact = Bytes::from(format!("<{contact}>"));
+    }
+
     /// Our tag, once there is a dialog.
     pub(crate) fn local_tag(&self) -> Option<String> {
         let local = std::str::from_utf8(self.dialog.as_ref()?.local()).ok()?;

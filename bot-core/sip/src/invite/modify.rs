@@ -146,6 +146,7 @@ impl Session {
             return;
         }
         if response.status.is_success() {
+            self.auth.answered(&response.headers);
             self.modification = None;
             if let Some(dialog) = &mut self.dialog {
                 dialog.refresh_target(&response.headers);

@@ -78,13 +78,16 @@ impl Session {
         let call_id = invite.call_id.clone().unwrap_or_else(|| core.ids.call_id());
         let uri = invite.uri.without_headers();
         let to = invite.to.clone().unwrap_or_else(|| format!("<{uri}>"));
-        let contact = contact_value(
-            core,
-            invite.contact_user.as_deref(),
-            invite.target.advertised,
-            invite.target.protocol,
-            uri.is_sips(),
-        );
+        let contact = match &invite.contact {
+            Some(contact) => Bytes::from(format!("<{contact}>")),
+            None => contact_value(
+                core,
+                invite.contact_user.as_deref(),
+                invite.target.advertised,
+                invite.target.protocol,
+                uri.is_sips(),
+            ),
+        };
         let outgoing = Outgoing {
             local: with_tag(invite.from.as_bytes(), &local_tag),
             local_tag,
@@ -173,9 +176,28 @@ impl Session {
         if status.is_provisional() {
             self.receive_provisional(core, now, handle, response, source);
         } else if status.is_success() {
+            self.auth.answered(&response.headers);
             self.receive_success(core, now, handle, response, source);
         } else {
             self.receive_refusal(core, now, handle, response);
+        }
+    }
+
+    /// Whether an INVITE that failed at one address may be sent to the next (RFC 3263 section 4.3).
+    pub(crate) fn wants_another_address(&self, handle: Handle) -> bool {
+        let outgoing = self.outgoing.as_ref();
+        self.phase == Phase::Calling
+            && self.current_invite() == Some(handle)
+            && outgoing.is_some_and(|outgoing| outgoing.cancel == Cancel::No)
+    }
+
+    /// It was sent there.
+    pub(crate) fn moved(&mut self, core: &mut Core, handle: Handle, target: Target) {
+        self.drop_dialog(core);
+        if let Some(outgoing) = &mut self.outgoing {
+            outgoing.handle = Some(handle);
+            outgoing.target = target;
+            outgoing.ring_until = None;
         }
     }
 

@@ -50,9 +50,13 @@ impl ClientInvite {
     ) -> ResponseAction {
         match self.state {
             State::Calling | State::Proceeding if status.is_provisional() => {
+                // Timer B is over; what the user set since then is not, or a peer that rings on after a CANCEL
+                // would be waited for without end.
+                if self.state == State::Calling {
+                    self.end = None;
+                }
                 self.state = State::Proceeding;
                 self.repeat = None;
-                self.end = None;
                 ResponseAction::Pass
             }
             State::Calling | State::Proceeding | State::Accepted if status.is_success() => {

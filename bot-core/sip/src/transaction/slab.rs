@@ -31,6 +31,8 @@ struct Slot<T> {
 pub(crate) struct Slab<T> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
+    /// What new slots begin with: above all that were given back.
+    first: u32,
 }
 
 impl<T> Slab<T> {
@@ -38,6 +40,7 @@ impl<T> Slab<T> {
         Slab {
             slots: Vec::new(),
             free: Vec::new(),
+            first: 0,
         }
     }
 
@@ -58,13 +61,23 @@ impl<T> Slab<T> {
         }
         // Config::max_transactions keeps the table far below 2^32 entries.
         let index = self.slots.len() as u32;
-        self.slots.push(Slot {
-            generation: 0,
-            tenant,
-        });
-        Handle {
-            index,
-            generation: 0,
+        let generation = self.first;
+        self.slots.push(Slot { generation, tenant });
+        Handle { index, generation }
+    }
+
+    /// Slots, used or free.
+    pub(crate) fn room(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Gives the room of a slab without tenants back; old handles stay strangers to new tenants.
+    pub(crate) fn rest(&mut self) {
+        if self.len() == 0 {
+            let last = self.slots.iter().map(|slot| slot.generation).max();
+            self.first = self.first.max(last.unwrap_or_default().wrapping_add(1));
+            self.slots = Vec::new();
+            self.free = Vec::new();
         }
     }
 
@@ -111,5 +124,18 @@ mod tests {
         assert_eq!(slab.get(new), Some(&'b'));
         assert_eq!(Handle::from_bits(new.to_bits()), new);
         assert_eq!(slab.len(), 1);
+    }
+
+    #[test]
+    fn nor_does_it_after_a_rest() {
+        let mut slab = Slab::new();
+        let old = slab.insert('a');
+        slab.rest();
+        assert_eq!((slab.len(), slab.get(old)), (1, Some(&'a')), "tenants stay");
+        slab.remove(old);
+        slab.rest();
+        assert_eq!((slab.len(), slab.room()), (0, 0));
+        let new = slab.insert('b');
+        assert_eq!((slab.get(old), slab.get(new)), (None, Some(&'b')));
     }
 }

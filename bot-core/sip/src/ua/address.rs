@@ -182,6 +182,23 @@ pub struct Target {
     pub local: Option<SocketAddr>,
     /// What our Via and Contact say towards this peer; see [`Source::advertised`].
     pub advertised: SocketAddr,
+    /// Whether `port` was named by nobody, so that SRV records may say another (RFC 3263 section 4.2).
+    pub open_port: bool,
+    /// Where to go next when this fails (RFC 3263 section 4.3), best first.
+    pub alternatives: Arc<[Hop]>,
+}
+
+/// Another address of the same host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// The transport.
+    pub protocol: Protocol,
+    /// The address.
+    pub remote: SocketAddr,
+    /// See [`Target::local`].
+    pub local: Option<SocketAddr>,
+    /// See [`Source::advertised`].
+    pub advertised: SocketAddr,
 }
 
 impl Target {
@@ -196,7 +213,25 @@ impl Target {
             flow: None,
             local: None,
             advertised,
+            open_port: false,
+            alternatives: Arc::default(),
         }
+    }
+
+    /// The same host by its next address; `None` when none is left.
+    pub(crate) fn next(&self) -> Option<Target> {
+        let (hop, rest) = self.alternatives.split_first()?;
+        Some(Target {
+            protocol: hop.protocol,
+            host: self.host.clone(),
+            remote: Some(hop.remote),
+            port: hop.remote.port(),
+            flow: None,
+            local: hop.local,
+            advertised: hop.advertised,
+            open_port: false,
+            alternatives: rest.into(),
+        })
     }
 
     /// The peer that a message came from, by the same socket or connection.

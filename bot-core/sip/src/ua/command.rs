@@ -8,6 +8,7 @@ use super::Target;
 use crate::auth::Credentials;
 use crate::headers::Header;
 use crate::message::Method;
+use crate::outbound::Backoff;
 use crate::uri::Uri;
 
 /// One call leg: an INVITE that was sent or received, and the dialog that came of it.
@@ -88,6 +89,11 @@ pub struct Invite {
     pub follow_redirects: bool,
     /// How many hops it may take (RFC 3261 section 8.1.1.6).
     pub max_forwards: u8,
+    /// The registration under which the call goes out: by its connection while that lives, and with a Contact that
+    /// leads back to it (RFC 5626, RFC 5627).
+    pub registration: Option<RegistrationId>,
+    /// Our Contact's URI; our address when `None`.
+    pub contact: Option<Uri>,
     /// Whether the callee must send its provisional responses reliably (RFC 3262), or refuse.
     pub require_reliable: bool,
     /// How long the session lasts without a refresh, instead of the interval of the settings (RFC 4028).
@@ -111,6 +117,8 @@ impl Invite {
             route: Vec::new(),
             follow_redirects: false,
             max_forwards: 70,
+            registration: None,
+            contact: None,
             require_reliable: false,
             session_interval: None,
         }
@@ -171,8 +179,17 @@ pub struct Registration {
     pub credentials: Option<Credentials>,
     /// More headers, written as given.
     pub headers: Vec<Header>,
-    /// Preloaded routes as name-addrs.
+    /// Preloaded routes as name-addrs: the outbound proxy.
     pub route: Vec<String>,
+    /// The display name in From.
+    pub display_name: Option<String>,
+    /// Who we are across restarts, such as `urn:uuid:…` (RFC 5626 section 4.1, RFC 5627): the registrar then gives a
+    /// GRUU where it can, and a new registration takes the place of our old one.
+    pub instance: Option<String>,
+    /// The number of our flow to the registrar (RFC 5626 section 4.2), 1 or more; used with an instance only.
+    pub reg_id: Option<u32>,
+    /// How long to wait after failures.
+    pub backoff: Backoff,
 }
 
 impl Registration {
@@ -188,6 +205,10 @@ impl Registration {
             credentials: None,
             headers: Vec::new(),
             route: Vec::new(),
+            display_name: None,
+            instance: None,
+            reg_id: None,
+            backoff: Backoff::default(),
         }
     }
 }

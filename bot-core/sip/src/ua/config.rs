@@ -96,6 +96,10 @@ pub struct Config {
     pub retry_after: Duration,
     /// How many addresses a redirected INVITE tries beside the first; default 5.
     pub max_redirects: usize,
+    /// How many REGISTERs of all registrations together leave in a second when many want to, and a fifth of that more
+    /// at once; default 40. So many accounts that lost their connection do not come back in one burst. It must be more
+    /// than the registrations divided by their lifetime in seconds, or they end before they are refreshed.
+    pub register_rate: u32,
     /// Whether a request that arrives with Max-Forwards 0 is refused with 483. Default no: RFC 4475 section
     /// 3.3.11 has an endpoint process it; set it where calls are bridged onwards.
     pub refuse_zero_hops: bool,
@@ -129,6 +133,7 @@ impl Default for Config {
             max_calls: 20_000,
             retry_after: Duration::from_secs(5),
             max_redirects: 5,
+            register_rate: 40,
             refuse_zero_hops: false,
         }
     }

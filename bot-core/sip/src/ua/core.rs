@@ -20,6 +20,7 @@ use super::{
 use crate::headers::HeaderName;
 use crate::ids::Ids;
 use crate::message::Response;
+use crate::registration::Pace;
 use crate::timers::{TimerId, Timers, Timings};
 use crate::transaction::{Handle, Key, KeyHasher, KeyMaker, Slab};
 
@@ -38,6 +39,8 @@ pub(crate) enum Owner {
     Server(Handle),
     Invite(InviteId),
     Registration(RegistrationId),
+    /// The next REGISTER that stands in line.
+    Pace,
 }
 
 #[derive(Debug)]
@@ -57,6 +60,7 @@ pub(crate) struct Core {
     pub(super) server_keys: Table<Key, Handle>,
     pub(super) merged: Table<Key, Handle>,
     pub(crate) dialogs: Table<Key, InviteId>,
+    pub(crate) pace: Pace,
     /// Connections that something came in on and that have not been reported as failed.
     flows: HashSet<FlowId>,
     /// What stands in Via and Contact where no address of ours can be called (RFC 7118 section 5).
@@ -95,6 +99,7 @@ impl Core {
             server_keys: Table::default(),
             merged: Table::default(),
             dialogs: Table::default(),
+            pace: Pace::new(config.register_rate),
             flows: HashSet::new(),
             user_agent: Bytes::from(config.user_agent.clone()),
             allow: Bytes::from(allow.join(", ")),

@@ -1,15 +1,18 @@
 //! What the user agent tells the shell.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::{
-    InviteId, RegistrationId, ReinviteId, RequestId, ServerRequestId, Source, Transmit, UpdateId,
+    InviteId, Protocol, RegistrationId, ReinviteId, RequestId, ServerRequestId, Source, Transmit,
+    UpdateId,
 };
 use crate::headers::Header;
 use crate::message::{Request, Response};
+use crate::registration::{Binding, Bound};
 
 /// What [`UserAgent::poll_output`](super::UserAgent::poll_output) gives next.
 #[derive(Clone, Debug)]
@@ -201,6 +204,20 @@ pub enum Event {
         /// The new state.
         state: RegistrationState,
     },
+    /// An address did not answer, could not be reached or refused by 503, and another of the same host is tried.
+    AddressFailed {
+        /// The transport.
+        protocol: Protocol,
+        /// The address.
+        remote: SocketAddr,
+    },
+    /// All bindings of an address of record, as `fetch_bindings` asked.
+    Bindings {
+        /// Which registration.
+        id: RegistrationId,
+        /// The bindings, or why they are not known.
+        result: Result<Vec<Bound>, String>,
+    },
 }
 
 /// Why a request of ours did not succeed.
@@ -257,8 +274,8 @@ pub enum RegistrationState {
     Registering,
     /// The registrar knows us; the refresh goes out by itself before this ends.
     Registered {
-        /// The lifetime that the registrar gave.
-        expires: Duration,
+        /// What the registrar knows of us; said anew with each refresh.
+        binding: Arc<Binding>,
     },
     /// It failed and is tried again by itself.
     Failed {

@@ -16,24 +16,30 @@ mod command;
 mod config;
 mod core;
 mod event;
+mod failover;
 mod receive;
+mod registrations;
+mod rest;
 mod servers;
 mod single;
 mod ways;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
 
-pub use address::{FailedTransport, FlowId, PeerHost, Protocol, Source, Target, Transmit};
+pub use address::{FailedTransport, FlowId, Hop, PeerHost, Protocol, Source, Target, Transmit};
 pub use command::{
     Body, Invite, InviteId, OutOfDialog, Registration, RegistrationId, ReinviteId, RequestId,
     ServerRequestId, UaError, UpdateId,
 };
 pub use config::{Config, Counts, Refreshing, Reliability, SessionTimer};
 pub use event::{EndCause, Event, Failure, Output, RegistrationState};
+
+pub use crate::outbound::Backoff;
+pub use crate::registration::{Binding, Bound};
 
 pub(crate) use self::core::{Armed, Core, Owner, RELIABLE, TIMER, Table};
 pub(crate) use build::{
@@ -46,6 +52,7 @@ use crate::headers::Header;
 use crate::ids::Ids;
 use crate::invite::Session;
 use crate::message::Message;
+use crate::outbound::is_stun;
 use crate::registration::Registered;
 use crate::transaction::Handle;
 use single::Single;
@@ -61,6 +68,8 @@ pub struct UserAgent {
     invites: Table<InviteId, Box<Session>>,
     requests: Table<RequestId, Box<Single>>,
     registrations: BTreeMap<RegistrationId, Registered>,
+    /// Which registrations have a Contact with this user part.
+    registered_users: HashMap<String, Vec<RegistrationId>>,
     /// The last number given as an id.
     last_id: u64,
 }
@@ -74,6 +83,7 @@ impl UserAgent {
             invites: Table::default(),
             requests: Table::default(),
             registrations: BTreeMap::new(),
+            registered_users: HashMap::new(),
             last_id: 0,
         }
     }
@@ -81,6 +91,9 @@ impl UserAgent {
     /// A datagram came, or a whole message over a stream. What cannot be read is answered with 400 when it
     /// names enough to answer, and is dropped in silence otherwise.
     pub fn receive_datagram(&mut self, now: Instant, source: &Source, datagram: Bytes) {
+        if is_stun(&datagram) {
+            return self.receive_stun(now, source, &datagram);
+        }
         match Message::parse(datagram) {
             Ok(message) => self.receive_message(now, source, message),
             Err(why) => self.receive_malformed(source, &why),
@@ -136,8 +149,10 @@ impl UserAgent {
                 Owner::Registration(registration) => {
                     self.registration_timeout(now, registration, id)
                 }
+                Owner::Pace => self.pace_timeout(now, id),
             }
         }
+        self.rest();
     }
 
     /// What to do next; call it until it gives [`Output::Timeout`].
@@ -149,6 +164,7 @@ impl UserAgent {
             timers,
             clients,
             servers,
+            pace,
             ..
         } = &mut self.core;
         let (invites, registrations) = (&self.invites, &self.registrations);
@@ -166,6 +182,7 @@ impl UserAgent {
                 Owner::Registration(registration) => registrations
                     .get(&registration)
                     .is_some_and(|registered| registered.armed().is(id)),
+                Owner::Pace => pace.armed.is(id),
             }
         }))
     }
@@ -225,6 +242,11 @@ impl UserAgent {
             .unwrap_or(Err(UaError::UnknownCall))
     }
 
+    /// Calls at once, from now on; those beyond it that stand go on.
+    pub fn set_max_calls(&mut self, calls: usize) {
+        self.core.config.max_calls = calls;
+    }
+
     fn check_room(&self) -> Result<(), UaError> {
         if self.core.is_full() {
             return Err(UaError::TooManyTransactions(
@@ -246,6 +268,7 @@ impl UserAgent {
         }
         self.check_room()?;
         let id = InviteId(self.next_id());
+        let invite = self.under_registration(invite);
         let mut session = Session::dial(&mut self.core, now, id, invite)?;
         session.arm(&mut self.core);
         self.invites.insert(id, session);
@@ -494,36 +517,5 @@ impl UserAgent {
         body: Option<Body>,
     ) -> Result<(), UaError> {
         single::respond(&mut self.core, now, id, status, headers, body)
-    }
-
-    /// Registers an address of record and keeps it registered until `unregister`.
-    ///
-    /// # Errors
-    /// When a limit is reached or a text cannot be written.
-    pub fn register(
-        &mut self,
-        now: Instant,
-        registration: Registration,
-    ) -> Result<RegistrationId, UaError> {
-        self.check_room()?;
-        let id = RegistrationId(self.next_id());
-        let mut registered = Registered::start(&mut self.core, now, id, registration)?;
-        registered.arm(&mut self.core);
-        self.registrations.insert(id, registered);
-        Ok(id)
-    }
-
-    /// Removes a registration from the registrar. [`RegistrationState::Unregistered`] follows.
-    ///
-    /// # Errors
-    /// When it is unknown.
-    pub fn unregister(&mut self, now: Instant, id: RegistrationId) -> Result<(), UaError> {
-        let registered = self
-            .registrations
-            .get_mut(&id)
-            .ok_or(UaError::UnknownRequest)?;
-        registered.unregister(&mut self.core, now);
-        self.settle_registration(id);
-        Ok(())
     }
 }

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{
-    ClientUse, Event, FailedTransport, Failure, InviteId, RELIABLE, Registered, RegistrationId,
-    Reliability, ServerRequestId, ServerUse, Source, UserAgent,
+    ClientUse, Event, FailedTransport, Failure, InviteId, RELIABLE, RegistrationId, Reliability,
+    ServerRequestId, ServerUse, Source, UserAgent,
 };
-use crate::headers::HeaderName;
+use crate::headers::{HeaderName, Headers};
 use crate::invite::{Session, acknowledge_stray, too_brief};
 use crate::message::{Method, Request, Response, StatusCode};
-use crate::timers::TimerId;
 use crate::transaction::{Handle, Key};
 use crate::uri::Scheme;
 use crate::wire::ParseError;
@@ -26,6 +25,9 @@ impl UserAgent {
         let Some(salvage) = why.salvage() else {
             return;
         };
+        if response.status == StatusCode(400) {
+            response.reason = bytes::Bytes::from(format!("Bad Request: {why}"));
+        }
         let request = Request {
             method: salvage.method.clone().unwrap_or(Method::Options),
             uri: match "sip:malformed.invalid".parse() {
@@ -73,14 +75,19 @@ impl UserAgent {
 
     /// The client knows the answer by its Via and CSeq, so those are enough (RFC 4475 section 3.3.1).
     fn refuse_malformed(&mut self, source: &Source, mut request: Request, why: &str) {
-        if request.headers.stamp_source(source.remote).is_err()
-            || !request.headers.contains(&HeaderName::CSeq)
-        {
+        let headers = &mut request.headers;
+        if !headers.contains(&HeaderName::CSeq) || !headers.contains(&HeaderName::Via) {
             return;
         }
+        let stamped = headers.stamp_source(source.remote).is_ok();
         let mut response = request.response(StatusCode(400));
         response.reason = bytes::Bytes::from(format!("Bad Request: {why}"));
-        self.core.respond_stateless(source, &request, response);
+        if stamped {
+            self.core.respond_stateless(source, &request, response);
+        } else if request.method != Method::Ack {
+            // No Via says where the answer belongs, but somebody asked (RFC 4475 section 3.1.2.1).
+            self.core.respond_to_source(source, response);
+        }
     }
 
     fn receive_ack(&mut self, now: Instant, request: &Request, key: Key) {
@@ -209,6 +216,22 @@ impl UserAgent {
                 .push(HeaderName::AcceptEncoding, &b"identity"[..]);
             return Some(response);
         }
+        if request.method == Method::Register
+            && headers.get(&HeaderName::Contact).map(str::trim) != Some("*")
+            && let Some(Err(why)) = headers.contacts().find(Result::is_err)
+        {
+            let mut response = request.response(StatusCode(400));
+            response.reason = bytes::Bytes::from(format!("Bad Request: {why}"));
+            return Some(response);
+        }
+        if request.method == Method::Invite && !takes_descriptions(headers) {
+            let mut response = request.response(StatusCode(406));
+            response.headers.push(
+                HeaderName::Warning,
+                &b"304 callbot \"calls are described by application/sdp\""[..],
+            );
+            return Some(response);
+        }
         None
     }
 
@@ -252,6 +275,9 @@ impl UserAgent {
             .start_server(now, source, request, key, merged, usage);
         match Session::incoming(&mut self.core, now, id, handle, request, source) {
             Ok(mut session) => {
+                if let Some(contact) = self.contact_for(request, source) {
+                    session.set_contact(&contact);
+                }
                 self.core.rearm_server(now, handle);
                 session.arm(&mut self.core);
                 self.invites.insert(id, session);
@@ -304,6 +330,9 @@ impl UserAgent {
         let Some(usage) = self.core.client_usage(handle) else {
             return;
         };
+        if response.status.0 == 503 && self.fail_over(now, handle, usage) {
+            return self.core.settle_client(now, handle);
+        }
         let response = Arc::new(response);
         match usage {
             ClientUse::Invite(id) if self.invites.contains_key(&id) => {
@@ -334,7 +363,7 @@ impl UserAgent {
             ClientUse::Detached(_) => {}
             ClientUse::Request(id) => self.receive_single_response(now, id, handle, response),
             ClientUse::Register(id) => {
-                self.with_registration(id, |registered, core| {
+                self.with_registration(now, id, |registered, core| {
                     registered.receive(core, now, handle, &response, source);
                 });
             }
@@ -367,13 +396,19 @@ impl UserAgent {
                 .map(|(id, _)| *id)
                 .collect();
             for id in lost {
-                self.with_registration(id, |registered, core| registered.flow_lost(core, now));
+                self.with_registration(now, id, |registered, core| {
+                    registered.flow_lost(core, now, &why);
+                });
             }
         }
     }
 
     /// A request of ours got no answer.
     fn client_failed(&mut self, now: Instant, handle: Handle, usage: ClientUse, failure: Failure) {
+        if self.fail_over(now, handle, usage) {
+            self.core.remove_client(handle);
+            return;
+        }
         match usage {
             ClientUse::Invite(id) => {
                 self.with_session(id, |session, core| {
@@ -397,47 +432,23 @@ impl UserAgent {
             ClientUse::Detached(_) => {}
             ClientUse::Request(id) => self.single_finished(id, Err(failure)),
             ClientUse::Register(id) => {
-                self.with_registration(id, |registered, core| {
-                    registered.failed(core, now, handle, &failure.to_string(), None);
+                self.with_registration(now, id, |registered, core| {
+                    registered.failed(core, now, handle, &failure);
                 });
             }
         }
         self.core.remove_client(handle);
     }
+}
 
-    fn with_registration(
-        &mut self,
-        id: RegistrationId,
-        run: impl FnOnce(&mut Registered, &mut super::Core),
-    ) {
-        if let Some(registered) = self.registrations.get_mut(&id) {
-            run(registered, &mut self.core);
-        }
-        self.settle_registration(id);
-    }
-
-    /// Arms a registration's timer, or drops it if it is over.
-    pub(super) fn settle_registration(&mut self, id: RegistrationId) {
-        let Some(registered) = self.registrations.get_mut(&id) else {
-            return;
-        };
-        if registered.is_over() {
-            self.registrations.remove(&id);
-        } else {
-            registered.arm(&mut self.core);
-        }
-    }
-
-    pub(super) fn registration_timeout(
-        &mut self,
-        now: Instant,
-        id: RegistrationId,
-        timer: TimerId,
-    ) {
-        self.with_registration(id, |registered, core| {
-            if registered.armed_mut().take(timer) {
-                registered.handle_timeout(core, now);
-            }
-        });
-    }
+/// Whether an answer may hold a session description: without Accept it may (RFC 3261 section 20.1).
+fn takes_descriptions(headers: &Headers) -> bool {
+    let mut accepted = headers.values(&HeaderName::Accept).peekable();
+    accepted.peek().is_none()
+        || accepted.any(|range| {
+            let range = range.split(';').next().unwrap_or_default().trim();
+            ["application/sdp", "application/*", "*/*"]
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(range))
+        })
 }

@@ -316,6 +316,13 @@ impl Core {
         self.transmit(&target, response.to_bytes(), None, None);
     }
 
+    /// Answers where the request came from, whatever its Via says.
+    pub(crate) fn respond_to_source(&mut self, source: &Source, mut response: Response) {
+        self.tag_to(&mut response, None);
+        self.sign(&mut response);
+        self.transmit(&Target::back_to(source), response.to_bytes(), None, None);
+    }
+
     /// Too much to do: 503, and when to come back.
     pub(crate) fn respond_busy(&mut self, source: &Source, request: &Request) {
         let mut response = request.response(StatusCode(503));

@@ -84,6 +84,13 @@ impl Core {
         }
     }
 
+    /// Where a transaction's request goes next if it fails where it is.
+    pub(super) fn set_alternatives(&mut self, handle: Handle, hops: std::sync::Arc<[super::Hop]>) {
+        if let Some(client) = self.clients.get_mut(handle) {
+            client.target.alternatives = hops;
+        }
+    }
+
     /// An answer shows the connection that a request went out on.
     pub(super) fn learn_flow(&mut self, handle: Handle, source: &Source) {
         let Some(client) = self.clients.get(handle) else {

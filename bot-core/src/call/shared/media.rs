@@ -11,7 +11,7 @@ use callbot_media::session::{MediaEvent, MediaSession, PlayEnd as EndReason, Ses
 use tokio::time::Instant;
 
 use super::{Phase, Shared};
-use crate::call::negotiate::{Negotiation, Place};
+use crate::call::negotiate::{Negotiation, Place, offered_addresses};
 use crate::call::playback::PlayEnd;
 use crate::call::{CallEvent, Cause, HangupCause, Party};
 use crate::driver::ice::{self, Means};
@@ -36,14 +36,24 @@ impl Shared {
         self.changed.notify_waiters();
     }
 
-    /// Reserves RTP ports and makes the negotiation that names them.
+    /// Reserves RTP ports, or a place on the port of many legs where `offer` has
+    /// ICE, and makes the negotiation that names them. What we offer ourselves
+    /// has ports of its own, since its answer may have no ICE.
     pub(crate) fn open_media(
         self: &Arc<Self>,
         local_ip: std::net::IpAddr,
         advertised: std::net::IpAddr,
+        offer: Option<&[u8]>,
     ) -> Result<OpenMedia> {
         let endpoint = &self.endpoint;
-        let (socket, port) = endpoint.ports.take(local_ip).ok_or_else(|| {
+        let place = offer
+            .filter(|offer| endpoint.media_options.shares_port(offer))
+            .and_then(|offer| {
+                let addresses = offered_addresses(offer);
+                endpoint.media.share(local_ip, &endpoint.ports, addresses)
+            })
+            .or_else(|| endpoint.ports.take(local_ip));
+        let (socket, port) = place.ok_or_else(|| {
             Error::Exhausted(
                 "no RTP port is free: widen --rtp-ports or lower --max-calls".to_owned(),
             )
@@ -282,4 +292,11 @@ pub(crate) struct OpenMedia {
     socket: crate::driver::socket::MediaSocket,
     pub(crate) negotiation: Negotiation,
     session: MediaSession,
+}
+
+impl OpenMedia {
+    /// Whether its packets come to a port of many legs.
+    pub(crate) fn shares_port(&self) -> bool {
+        self.socket.shared().is_some()
+    }
 }

@@ -24,5 +24,6 @@ mod relay;
 mod server;
 
 pub(crate) use gather::{IceOptions, Means, gather};
+pub(crate) use pipe::Pipe;
 pub(crate) use relay::Relay;
 pub use server::{IceServer, IceServerError};

@@ -1,4 +1,4 @@
-//! Datagrams on their way between a media thread and the task that talks to a TURN server.
+//! Datagrams on their way between a media thread and the task that talks to a TURN server, or the port that it shares.
 //!
 //! Invariants: bounded in packets and bytes, and what does not fit is lost, as on a network; nothing allocates once it has
 //! been as full as it gets; neither side waits for the other while it holds the lock, which is as long as a copy takes.
@@ -18,7 +18,7 @@ const BYTES: usize = 32 * 1024;
 
 /// One direction. Clones are the same.
 #[derive(Clone, Default)]
-pub(super) struct Pipe {
+pub(crate) struct Pipe {
     shared: Arc<Shared>,
 }
 
@@ -40,23 +40,37 @@ struct Queue {
 #[derive(Clone, Copy)]
 struct Entry {
     peer: SocketAddr,
+    local: Option<SocketAddr>,
     at: Instant,
     length: usize,
 }
 
 /// A datagram taken out, in the buffer that was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Taken {
+pub(crate) struct Taken {
     /// Whom it is from, or to.
-    pub(super) peer: SocketAddr,
-    /// When it was put in.
-    pub(super) at: Instant,
-    pub(super) length: usize,
+    pub(crate) peer: SocketAddr,
+    /// The address of ours that it came to, where that matters.
+    pub(crate) local: Option<SocketAddr>,
+    /// When it came.
+    pub(crate) at: Instant,
+    pub(crate) length: usize,
 }
 
 impl Pipe {
     /// Puts a datagram in; whether there was room.
-    pub(super) fn push(&self, at: Instant, peer: SocketAddr, datagram: &[u8]) -> bool {
+    pub(crate) fn push(&self, at: Instant, peer: SocketAddr, datagram: &[u8]) -> bool {
+        self.push_to(at, peer, None, datagram)
+    }
+
+    /// The same for a datagram that came to this address of ours.
+    pub(crate) fn push_to(
+        &self,
+        at: Instant,
+        peer: SocketAddr,
+        local: Option<SocketAddr>,
+        datagram: &[u8],
+    ) -> bool {
         {
             let mut queue = self.lock();
             let full = queue.entries.len() >= PACKETS || queue.bytes.len() + datagram.len() > BYTES;
@@ -67,6 +81,7 @@ impl Pipe {
             queue.bytes.extend(datagram);
             queue.entries.push_back(Entry {
                 peer,
+                local,
                 at,
                 length: datagram.len(),
             });
@@ -76,17 +91,28 @@ impl Pipe {
     }
 
     /// Takes the oldest datagram out. What is longer than `buffer` is cut off.
-    pub(super) fn pop(&self, buffer: &mut [u8]) -> Option<Taken> {
+    pub(crate) fn pop(&self, buffer: &mut [u8]) -> Option<Taken> {
         let mut queue = self.lock();
-        let Entry { peer, at, length } = queue.entries.pop_front()?;
+        let Entry {
+            peer,
+            local,
+            at,
+            length,
+        } = queue.entries.pop_front()?;
         for (byte, place) in queue.bytes.drain(..length).zip(buffer.iter_mut()) {
             *place = byte;
         }
         Some(Taken {
             peer,
+            local,
             at,
             length: length.min(buffer.len()),
         })
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().entries.is_empty()
     }
 
     /// Nothing more comes in.

@@ -53,7 +53,9 @@ impl Relay {
 
     /// Takes the oldest datagram that came there: its source, its arrival and its length in `buffer`.
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> Option<(SocketAddr, Instant, usize)> {
-        let Taken { peer, at, length } = self.inward.pop(buffer)?;
+        let Taken {
+            peer, at, length, ..
+        } = self.inward.pop(buffer)?;
         Some((peer, at, length))
     }
 }

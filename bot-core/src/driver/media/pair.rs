@@ -51,10 +51,11 @@ impl MediaHandle {
                 return Err(Overloaded);
             };
             expect.send(ToSweep::Expect(other.id));
-            there.send(ToSweep::Move(other.id, self.queue.clone()));
+            there.send(ToSweep::Move(other.id, self.queue.clone(), self.worker));
             join.send(ToSweep::Join(ids.0, ids.1));
             drop(here);
             other.queue = self.queue.clone();
+            other.worker = self.worker;
             return Ok(());
         }
         self.send(ToSweep::Join(ids.0, ids.1))
@@ -85,7 +86,7 @@ impl ToSweep {
             | Self::Command(id, _)
             | Self::Statistics(id, _)
             | Self::Close(id)
-            | Self::Move(id, _) => [Some(*id), None],
+            | Self::Move(id, ..) => [Some(*id), None],
             Self::Add(..) | Self::Expect(_) | Self::Arrive(..) => [None, None],
         }
     }
@@ -168,10 +169,13 @@ impl Sweep {
             ToSweep::Expect(id) => {
                 self.pairs.expected.insert(id, Vec::new());
             }
-            ToSweep::Move(id, to) => {
+            ToSweep::Move(id, to, worker) => {
                 self.part(id);
-                let slot = self.remove(id);
-                if slot.is_some() {
+                let mut slot = self.remove(id);
+                if let Some(slot) = &mut slot {
+                    if let Some(shared) = slot.leg.socket.shared_mut() {
+                        shared.go_away(worker);
+                    }
                     self.load.fetch_sub(1, Ordering::Relaxed);
                 }
                 self.pairs
@@ -258,7 +262,7 @@ impl Pair {
                 slot.shake_hands(now, buffer);
                 found = true;
             }
-            let looks = if slot.passing { slot.awake() } else { due };
+            let looks = if slot.passing { slot.looks(false) } else { due };
             found |= looks && slot.drain_rtp(now, buffer, false) > 0;
             if due && rtcp {
                 slot.drain(Channel::Rtcp, now, buffer, BURST);

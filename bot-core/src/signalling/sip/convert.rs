@@ -27,10 +27,13 @@ pub(crate) fn call_info(request: &Request, source: &Source, media: MediaAddress)
         transport: source.protocol.via_name(),
         headers: pairs(headers),
         media,
+        account: None,
+        user: std::sync::OnceLock::new(),
+        line: None,
     }
 }
 
-fn uri_of(address: Option<&NameAddr<'_>>) -> String {
+pub(super) fn uri_of(address: Option<&NameAddr<'_>>) -> String {
     address
         .map(|address| address.uri.to_owned())
         .unwrap_or_default()

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use callbot_sip::ua::Protocol;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
 
 use super::Inbound;
 use crate::driver::connection::Links;
 use crate::driver::memory::MemoryHost;
-use crate::driver::udp::SipSocket;
-use crate::driver::{stream, udp};
+use crate::driver::stream::{self, Doors};
+use crate::driver::udp::{self, SipSocket};
 use crate::error::StartError;
 
 /// A bound listener.
@@ -21,6 +22,49 @@ pub(crate) struct Listener {
     pub(crate) local: SocketAddr,
     /// The socket, for datagrams.
     pub(crate) socket: Option<udp::SipSocket>,
+    /// The calls that came to it, or go out by it.
+    pub(crate) users: TaskTracker,
+    pub(crate) doors: Doors,
+    pub(crate) state: ListenerState,
+}
+
+/// How far a listener is from its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ListenerState {
+    Open,
+    /// It takes no new calls; those that stand go on.
+    Retiring,
+    /// It is closed. Its place in the list stays, as listeners are known by it.
+    Closed,
+}
+
+impl Listener {
+    fn new(protocol: Protocol, local: SocketAddr, socket: Option<SipSocket>, doors: Doors) -> Self {
+        Self {
+            protocol,
+            local,
+            socket,
+            users: TaskTracker::new(),
+            doors,
+            state: ListenerState::Open,
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.state == ListenerState::Open
+    }
+}
+
+/// Reads datagrams until the socket's doors are shut for good.
+fn read(socket: &SipSocket, index: usize, inbound: &mpsc::Sender<Inbound>, doors: &Doors) {
+    let (socket, inbound, emptied) = (socket.clone(), inbound.clone(), doors.emptied.clone());
+    tokio::spawn(async move {
+        tokio::select! {
+            biased;
+            () = emptied.cancelled() => {}
+            () = socket.read(index, inbound) => {}
+        }
+    });
 }
 
 impl std::fmt::Display for Listener {
@@ -69,6 +113,7 @@ pub(crate) async fn bind(
         why,
     };
     let (protocol, address) = (wanted.protocol, wanted.address);
+    let doors = Doors::default();
     if let Some(host) = memory {
         if protocol != Protocol::Udp {
             return Err(fail(
@@ -81,34 +126,23 @@ pub(crate) async fn bind(
             .bind(local)
             .map_err(|error| fail(error.to_string()))?;
         let socket = SipSocket::Memory(socket.into());
-        tokio::spawn(socket.clone().read(index, inbound.clone()));
-        return Ok(Listener {
-            protocol,
-            local,
-            socket: Some(socket),
-        });
+        read(&socket, index, inbound, &doors);
+        return Ok(Listener::new(protocol, local, Some(socket), doors));
     }
     if protocol == Protocol::Udp {
         let (socket, local) = SipSocket::bind(address)
             .await
             .map_err(|error| fail(bind_error(&error, address)))?;
-        tokio::spawn(socket.clone().read(index, inbound.clone()));
-        return Ok(Listener {
-            protocol,
-            local,
-            socket: Some(socket),
-        });
+        read(&socket, index, inbound, &doors);
+        return Ok(Listener::new(protocol, local, Some(socket), doors));
     }
     let listener = TcpListener::bind(address)
         .await
         .map_err(|error| fail(bind_error(&error, address)))?;
     let local = listener.local_addr()?;
-    tokio::spawn(stream::accept(listener, protocol, index, links.clone()));
-    Ok(Listener {
-        protocol,
-        local,
-        socket: None,
-    })
+    let accepting = stream::accept(listener, protocol, index, links.clone(), doors.clone());
+    tokio::spawn(accepting);
+    Ok(Listener::new(protocol, local, None, doors))
 }
 
 fn bind_error(error: &std::io::Error, address: SocketAddr) -> String {

@@ -5,7 +5,9 @@
 //! through the bounded queues of that task; events go straight to the calls
 //! they belong to.
 
+mod accounts;
 mod convert;
+mod digest;
 mod identity;
 mod listen;
 mod locate;
@@ -13,27 +15,32 @@ mod place;
 mod requests;
 mod task;
 mod transport;
+mod way;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use callbot_sip::ua::{FlowId, Invite, InviteId, Protocol, Registration};
-use tokio::sync::{mpsc, oneshot, watch};
+use callbot_sip::ua::{FlowId, Invite, InviteId, Protocol};
+use tokio::sync::{mpsc, oneshot};
 
 use super::Act;
-use crate::account::RegistrationStatus;
 use crate::call::Shared;
 use crate::driver::connection::Connection;
 use crate::error::{Error, Result};
 use crate::service::{Reply, Request};
 
+pub(crate) use accounts::{
+    AccountCommand, Accounts, check as check_account, remove as remove_account,
+};
+pub(crate) use digest::Gate;
 pub(crate) use identity::{asserted_identity, diversions, history};
-pub(crate) use listen::{Listener, Wanted, bind};
+pub(crate) use listen::{Listener, ListenerState, Wanted, bind};
 pub(crate) use locate::Locator;
-pub(crate) use place::{check_account, leads_here, options, place, register};
+pub(crate) use place::{ask, leads_here, options, place, register};
 pub(crate) use requests::PendingRequest;
 pub(crate) use task::{Parts, Settings, spawn};
+pub use way::Way;
 
 /// Commands of bots that wait for the task.
 pub(crate) const COMMANDS: usize = 8192;
@@ -75,10 +82,7 @@ pub(crate) enum ToSip {
         call: Arc<Shared>,
         reply: oneshot::Sender<Result<()>>,
     },
-    Register {
-        registration: Box<Registration>,
-        status: watch::Sender<RegistrationStatus>,
-    },
+    Account(AccountCommand),
     Request {
         request: Box<callbot_sip::ua::OutOfDialog>,
         reply: oneshot::Sender<Result<Reply>>,
@@ -90,8 +94,10 @@ pub(crate) enum ToSip {
     /// A name was resolved, or was not.
     Resolved {
         transmit: Box<callbot_sip::ua::Transmit>,
-        result: std::io::Result<SocketAddr>,
+        result: std::result::Result<Vec<callbot_sip::ua::Hop>, String>,
     },
+    /// So many calls at once, from now on.
+    MaxCalls(usize),
     /// New calls are refused from now on.
     Refuse,
     /// Hangs all calls up.
@@ -105,7 +111,7 @@ pub(crate) enum ToSip {
 /// What arrives for the bots of an endpoint.
 pub(crate) enum Arrival {
     Call(Arc<Shared>),
-    Request(PendingRequest, Request),
+    Request(PendingRequest, Box<Request>),
 }
 
 /// One call's way to the task.

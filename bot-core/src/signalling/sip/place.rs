@@ -6,13 +6,13 @@ use std::time::Duration;
 use callbot_media::sdp::Direction as MediaDirection;
 use callbot_sip::ua::{Invite, OutOfDialog, Registration};
 use callbot_sip::{Method, Uri};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
+use super::accounts::{AccountCommand, AccountEntry, Course};
 use super::locate::{Located, parse_uri};
 use super::{ToSip, convert};
-use crate::account::{Account, RegistrationStatus};
 use crate::call::{DialRequest, Shared};
-use crate::endpoint::EndpointShared;
+use crate::endpoint::{AskRequest, EndpointShared};
 use crate::error::{Error, Result};
 use crate::service::Reply;
 use crate::signalling::{CallInfo, Privacy};
@@ -28,16 +28,20 @@ pub(crate) async fn place(
     request: DialRequest,
 ) -> Result<Arc<Shared>> {
     let uri = parse_uri(&request.uri)?;
-    let account = account_for(endpoint, &request, &uri)?;
-    // A URI that leaves the way open, in the account's domain, goes where the account is registered.
-    let registrar = || {
-        let account = account?;
-        let is_open = uri.port().is_none() && uri.transport().is_none() && !uri.is_sips();
-        account.registrar.as_deref().filter(|_| is_open)
+    let entry = account_for(endpoint, &request, &uri)?;
+    let proxy = request.proxy.as_deref().map(parse_uri).transpose()?;
+    let course = match &entry {
+        Some(entry) => entry.course(&uri, proxy)?,
+        None => Course {
+            hop: proxy,
+            ..Course::default()
+        },
     };
-    let proxy = request.proxy.as_deref().or_else(registrar);
-    let proxy = proxy.map(parse_uri).transpose()?;
-    let located = endpoint.locator.locate(uri, proxy.as_ref()).await?;
+    let located = match &request.way {
+        Some(way) => way.locate(uri, &endpoint.locator),
+        None => locate(endpoint, uri, &course).await?,
+    };
+    let account = entry.as_ref().map(|entry| &entry.account);
     let from = match (&request.from, account) {
         (Some(from), _) => from.clone(),
         (None, Some(account)) => account.aor.clone(),
@@ -51,7 +55,9 @@ pub(crate) async fn place(
     } else {
         from
     };
-    let from_header = match &request.from_display {
+    let display = account.and_then(|account| account.display_name.clone());
+    let display = request.from_display.clone().or(display);
+    let from_header = match &display {
         _ if hides => format!("\"Anonymous\" <{}>", from.as_str()),
         Some(name) => format!(
             "\"{}\" <{}>",
@@ -68,26 +74,34 @@ pub(crate) async fn place(
     let info = Arc::new(CallInfo {
         call_id: call_id.clone(),
         from: from.as_str().to_owned(),
-        from_display: request.from_display.clone(),
+        from_display: display,
         to: located.uri.as_str().to_owned(),
         target: located.uri.as_str().to_owned(),
         remote: Some(located.remote),
         transport: located.target.protocol.via_name(),
         headers: request.headers.clone(),
         media: located.media,
+        account: account.map(|account| account.aor.clone()),
+        user: std::sync::OnceLock::new(),
+        line: located.line.clone(),
     });
     let Located {
         target, uri, media, ..
     } = located;
     let call = Shared::new(info, endpoint.clone(), None);
-    let open = call.open_media(media.bind, media.advertised)?;
+    let open = call.open_media(media.bind, media.advertised, None)?;
     let mut open = call.gather(open, None).await?;
     let offer = (!request.late_offer).then(|| open.negotiation.offer(MediaDirection::SendRecv));
-    let plain = offer.as_ref().and_then(|_| open.negotiation.plain_offer());
+    let plain = match &offer {
+        Some(_) => open.negotiation.plain_offer(),
+        None => None,
+    };
     call.start_media(open)?;
     let mut invite = Invite::new(target, uri, from_header);
     invite.call_id = Some(call_id);
-    invite.contact_user = account.and_then(|account| user_of(&account.aor));
+    invite.contact_user = entry.as_ref().and_then(|entry| entry.contact_user());
+    invite.route = course.route;
+    invite.registration = course.registration;
     invite.headers = convert::headers(request.headers);
     invite.max_forwards = request.max_forwards.unwrap_or(invite.max_forwards);
     if let Some(privacy) = request.privacy {
@@ -102,7 +116,7 @@ pub(crate) async fn place(
         .credentials
         .map(|(user, password)| callbot_sip::auth::Credentials::new(user, password));
     if invite.credentials.is_none() {
-        invite.credentials = account.and_then(credentials);
+        invite.credentials = entry.as_ref().and_then(|entry| entry.credentials());
     }
     invite.follow_redirects = request.follow_redirects;
     let (reply, placed) = oneshot::channel();
@@ -131,102 +145,83 @@ fn anonymous(located: &Located) -> String {
 
 /// The account that a call is placed from: the one that was asked for, or the
 /// one whose domain is called.
-fn account_for<'a>(
-    endpoint: &'a EndpointShared,
+fn account_for(
+    endpoint: &EndpointShared,
     request: &DialRequest,
     uri: &Uri,
-) -> Result<Option<&'a Account>> {
+) -> Result<Option<Arc<AccountEntry>>> {
     match &request.account {
-        Some(aor) => endpoint
-            .accounts
-            .iter()
-            .find(|account| account.aor == *aor)
-            .map(Some)
-            .ok_or_else(|| Error::Uri {
+        Some(aor) => match endpoint.accounts.find(aor) {
+            Some(entry) => Ok(Some(entry)),
+            None => Err(Error::Uri {
                 uri: aor.clone(),
                 why: "this endpoint has no such account".to_owned(),
             }),
-        None => Ok(endpoint.accounts.iter().find(|account| {
-            parse_uri(&account.aor).is_ok_and(|aor| aor.host().eq_ignore_ascii_case(uri.host()))
-        })),
+        },
+        None => Ok(endpoint.accounts.of_domain(uri)),
     }
 }
 
-fn user_of(aor: &str) -> Option<String> {
-    parse_uri(aor).ok()?.user().map(str::to_owned)
-}
-
-fn credentials(account: &Account) -> Option<callbot_sip::auth::Credentials> {
-    let user = account.username.clone().or_else(|| user_of(&account.aor))?;
-    Some(callbot_sip::auth::Credentials::new(
-        user,
-        account.password.clone()?,
-    ))
+/// Finds a call's way: by the registration's, which needs no looking up, where that is its way.
+async fn locate(endpoint: &EndpointShared, uri: Uri, course: &Course) -> Result<Located> {
+    let locator = &endpoint.locator;
+    if let Some(target) = course.known.as_ref().map(|binding| &binding.target)
+        && let Some(remote) = target.remote
+        && let Ok(located) = locator.at(uri.clone(), target.protocol, target.host.clone(), remote)
+    {
+        return Ok(located);
+    }
+    locator.locate(uri, course.hop.as_ref()).await
 }
 
 /// Keeps an account registered; a registrar that cannot be found is tried again.
-pub(crate) async fn register(
-    endpoint: Arc<EndpointShared>,
-    account: Account,
-    status: watch::Sender<RegistrationStatus>,
-) {
+pub(crate) async fn register(endpoint: Arc<EndpointShared>, entry: Arc<AccountEntry>) {
+    if !entry.account.registers {
+        return;
+    }
     let mut wait = RETRY;
     loop {
-        match describe(&endpoint, &account).await {
+        match describe(&endpoint, &entry).await {
             Ok(registration) => {
-                let command = ToSip::Register {
+                let command = AccountCommand::Register {
                     registration: Box::new(registration),
-                    status,
+                    entry,
                 };
-                let _ = endpoint.commands.send(command).await;
+                let _ = endpoint.commands.send(ToSip::Account(command)).await;
                 return;
             }
             Err(error) => {
-                tracing::warn!(account = account.aor, %error, retry_in_s = wait.as_secs(), "cannot register");
-                status.send_replace(RegistrationStatus::Failed {
-                    why: error.to_string(),
-                });
+                let account = &entry.account.aor;
+                tracing::warn!(account, %error, retry_in_s = wait.as_secs(), "cannot register");
+                entry.failed(error.to_string());
             }
         }
         tokio::select! {
             biased;
             () = endpoint.closing.cancelled() => return,
+            () = entry.removed.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
         }
         wait = (wait * 2).min(RETRY_MAX);
     }
 }
 
-async fn describe(endpoint: &EndpointShared, account: &Account) -> Result<Registration> {
+async fn describe(endpoint: &EndpointShared, entry: &AccountEntry) -> Result<Registration> {
+    let account = &entry.account;
     let aor = parse_uri(&account.aor)?;
-    let named = account.registrar.as_deref().map(parse_uri).transpose()?;
-    let at = named.as_ref().unwrap_or(&aor);
-    let bad = |error: callbot_sip::UriError| Error::Uri {
-        uri: at.as_str().to_owned(),
-        why: error.to_string(),
-    };
-    let mut registrar = Uri::sip(None, at.host(), at.port()).map_err(bad)?;
-    if let Some(transport) = at.transport() {
-        registrar = registrar.with_param("transport", Some(transport));
-    }
-    let located = endpoint.locator.locate(registrar, None).await?;
+    let registrar = entry.registrar()?;
+    let proxy = entry.outbound_proxy()?;
+    let hop = proxy.as_ref().map(|(uri, _)| uri);
+    let located = endpoint.locator.locate(registrar, hop).await?;
     let mut registration = Registration::new(located.target, located.uri, aor);
+    registration.route = proxy.map(|(_, route)| route).into_iter().collect();
     registration.expires = account.expires;
-    registration.credentials = credentials(account);
+    registration.credentials = entry.credentials();
+    registration.contact_user = entry.contact_user();
+    registration.display_name = account.display_name.clone();
+    registration.instance = account.instance.clone();
+    registration.reg_id = account.instance.is_some().then_some(account.reg_id);
     Ok(registration)
-}
-
-/// Checks an account's words before the endpoint starts.
-pub(crate) fn check_account(account: &Account) -> Result<()> {
-    let aor = parse_uri(&account.aor)?;
-    if aor.user().is_none() {
-        return Err(Error::Uri {
-            uri: account.aor.clone(),
-            why: "an account has a user: write sip:user@domain".to_owned(),
-        });
-    }
-    account.registrar.as_deref().map(parse_uri).transpose()?;
-    Ok(())
 }
 
 /// Whether a request to this URI, or to `proxy`, would come to the endpoint itself. Cancel safe.
@@ -243,11 +238,52 @@ pub(crate) async fn leads_here(
     Ok(endpoint.locator.is_own(located.remote))
 }
 
+/// Sends a request outside any call. Cancel safe.
+pub(crate) async fn ask(endpoint: &Arc<EndpointShared>, asked: AskRequest) -> Result<Reply> {
+    let unfit = |why: &str| Error::Uri {
+        uri: asked.uri.clone(),
+        why: why.to_owned(),
+    };
+    let method: Method = asked
+        .method
+        .parse()
+        .map_err(|_| unfit("its method has characters that no method has"))?;
+    if matches!(
+        method,
+        Method::Invite | Method::Ack | Method::Cancel | Method::Bye
+    ) {
+        return Err(unfit(
+            "INVITE, ACK, CANCEL and BYE belong to calls: dial it",
+        ));
+    }
+    let uri = parse_uri(&asked.uri)?;
+    let located = match &asked.way {
+        Some(way) => way.locate(uri, &endpoint.locator),
+        None => endpoint.locator.locate(uri, None).await?,
+    };
+    let name_addr = |uri: &String| parse_uri(uri).map(|uri| format!("<{}>", uri.as_str()));
+    let from = match &asked.from {
+        Some(from) => name_addr(from)?,
+        None => format!("<{}>", anonymous(&located)),
+    };
+    let mut request = OutOfDialog::new(located.target, method, located.uri, from);
+    request.to = asked.to.as_ref().map(name_addr).transpose()?;
+    request.headers = convert::headers(asked.headers);
+    request.body = asked
+        .body
+        .map(|(content_type, body)| callbot_sip::ua::Body::new(content_type, body));
+    send(endpoint, request).await
+}
+
 /// Asks a peer for its OPTIONS. Cancel safe.
 pub(crate) async fn options(endpoint: &Arc<EndpointShared>, uri: &str) -> Result<Reply> {
     let located = endpoint.locator.locate(parse_uri(uri)?, None).await?;
     let from = format!("<{}>", anonymous(&located));
     let request = OutOfDialog::new(located.target, Method::Options, located.uri, from);
+    send(endpoint, request).await
+}
+
+async fn send(endpoint: &EndpointShared, request: OutOfDialog) -> Result<Reply> {
     let (reply, answer) = oneshot::channel();
     let command = ToSip::Request {
         request: Box::new(request),

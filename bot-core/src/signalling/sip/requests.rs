@@ -1,10 +1,11 @@
 //! Requests that belong to no call: who answers them, and how they are asked.
 
-use callbot_sip::ua::{Body, ServerRequestId};
+use callbot_sip::Headers;
+use callbot_sip::ua::{Body, ServerRequestId, Source};
 use tokio::sync::mpsc;
 
-use super::{ToSip, convert};
-use crate::service::{Reply, Request};
+use super::{ToSip, Way, convert};
+use crate::service::{Contact, Reply, Request};
 
 /// A request that waits for the service's reply; unanswered it is 500.
 pub(crate) struct PendingRequest {
@@ -39,14 +40,45 @@ impl Drop for PendingRequest {
 }
 
 /// A request as a service sees it.
-pub(crate) fn request(request: &callbot_sip::Request, source: std::net::SocketAddr) -> Request {
+pub(crate) fn request(
+    request: &callbot_sip::Request,
+    source: &Source,
+    account: Option<String>,
+) -> Request {
+    let headers = &request.headers;
     Request {
+        from: convert::uri_of(headers.from().ok().as_ref()),
+        to: convert::uri_of(headers.to().ok().as_ref()),
+        contacts: contacts(headers),
+        way: Way::of(source),
         method: request.method.as_str().to_owned(),
         uri: request.uri.as_str().to_owned(),
         headers: convert::pairs(&request.headers),
         body: request.body.clone(),
-        source,
+        source: source.remote,
+        account,
     }
+}
+
+/// What Contact says; a value that is no address was refused before it came here.
+fn contacts(headers: &Headers) -> Vec<Contact> {
+    headers
+        .contacts()
+        .flatten()
+        .map(|contact| Contact {
+            uri: contact.uri.to_owned(),
+            params: contact
+                .params
+                .iter()
+                .map(|param| {
+                    (
+                        param.name.to_owned(),
+                        param.value.unwrap_or_default().to_owned(),
+                    )
+                })
+                .collect(),
+        })
+        .collect()
 }
 
 /// A reply's body with its type.

@@ -11,15 +11,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use callbot_sip::ids::Ids;
 use callbot_sip::ua::{
-    Config, EndCause, FailedTransport, Failure, InviteId, Output, Protocol, RegistrationId,
-    RequestId, Transmit, UserAgent,
+    Config, EndCause, FailedTransport, Failure, InviteId, Output, Protocol, RequestId, Transmit,
+    UserAgent,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
+use super::accounts::Registrations;
 use super::convert;
 use super::transport::Transport;
 use super::{Arrival, Inbound, Locator, ToSip};
-use crate::account::RegistrationStatus;
 use crate::call::{HangupCause, Shared};
 use crate::driver::connection::Hold;
 use crate::endpoint::{EndpointShared, ReliableProvisionals, SessionTimer};
@@ -45,7 +45,7 @@ struct SipTask {
     calls: HashMap<InviteId, Call>,
     /// Calls that we ended, and until when their end may take; the earliest first.
     farewells: VecDeque<(tokio::time::Instant, InviteId)>,
-    registrations: HashMap<RegistrationId, watch::Sender<RegistrationStatus>>,
+    registrations: Registrations,
     requests: HashMap<RequestId, oneshot::Sender<Result<Reply>>>,
     arrivals: mpsc::Sender<Arrival>,
     commands: mpsc::Receiver<ToSip>,
@@ -72,6 +72,7 @@ pub(crate) struct Settings {
     pub(crate) max_calls: usize,
     pub(crate) reliable: ReliableProvisionals,
     pub(crate) session_timer: Option<SessionTimer>,
+    pub(crate) register_rate: u32,
     /// For runs that must repeat; random otherwise.
     pub(crate) seed: Option<u64>,
 }
@@ -93,6 +94,7 @@ pub(crate) fn spawn(settings: Settings, parts: Parts) {
         max_calls: settings.max_calls,
         reliable: convert::reliability(settings.reliable),
         session_timer: settings.session_timer.map(convert::session_timer),
+        register_rate: settings.register_rate,
         ..Config::default()
     };
     let ids = settings.seed.map_or_else(Ids::random, Ids::from_seed);
@@ -109,7 +111,7 @@ impl SipTask {
             endpoint: parts.endpoint,
             calls: HashMap::new(),
             farewells: VecDeque::new(),
-            registrations: HashMap::new(),
+            registrations: Registrations::default(),
             requests: HashMap::new(),
             arrivals: parts.arrivals,
             commands: parts.commands,
@@ -273,8 +275,9 @@ impl SipTask {
     /// Calls that we ended are over, though the far end has not said so; the BYE goes on being repeated.
     fn end_farewells(&mut self) {
         let now = tokio::time::Instant::now();
-        while let Some((_, id)) = self.farewells.front().filter(|(until, _)| *until <= now) {
-            let id = *id;
+        while let Some((until, id)) = self.farewells.front().copied()
+            && until <= now
+        {
             self.farewells.pop_front();
             if let Some(call) = self.calls.get(&id) {
                 let cause = if call.shared.lock().answered_at.is_some() {
@@ -339,16 +342,22 @@ impl SipTask {
         remote: SocketAddr,
         text: &Bytes,
     ) {
-        tracing::trace!(target: "callbot::sip", ?direction, %local, %remote, text = %String::from_utf8_lossy(text));
+        if !text.first().is_some_and(u8::is_ascii_alphabetic) {
+            // A keep-alive (RFC 5626 4.4), which is no message.
+            return;
+        }
+        let message = SipMessage {
+            at: self.endpoint.clock.now().wall,
+            direction,
+            transport: protocol.via_name(),
+            local,
+            remote,
+            bytes: text.clone(),
+        };
+        // Without what it authenticates by: a log is read by many.
+        tracing::trace!(target: "callbot::sip", ?direction, %local, %remote, text = %message.text());
         if let Some(observer) = &self.observer {
-            observer(&SipMessage {
-                at: self.endpoint.clock.now().wall,
-                direction,
-                transport: protocol.via_name(),
-                local,
-                remote,
-                bytes: text.clone(),
-            });
+            observer(&message);
         }
     }
 }

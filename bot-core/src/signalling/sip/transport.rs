@@ -9,7 +9,6 @@ use tokio::sync::mpsc;
 
 use super::{Locator, ToSip};
 use crate::driver::connection::{Connection, Hold, Links};
-use crate::driver::resolve::resolve;
 use crate::driver::stream;
 
 /// The connections of one endpoint, and its listeners' sockets.
@@ -107,6 +106,13 @@ impl Transport {
         true
     }
 
+    /// The far end of a connection wants a sign of life this often (RFC 5626 4.4.1).
+    pub(crate) fn keep_alive(&self, flow: FlowId, timer: std::time::Duration) {
+        if let Some(open) = self.connections.get(&flow) {
+            open.connection.keep_alive(timer);
+        }
+    }
+
     /// Keeps a connection open for a call.
     pub(crate) fn hold(&self, flow: FlowId) -> Option<Hold> {
         Some(self.connections.get(&flow)?.connection.hold())
@@ -140,10 +146,11 @@ impl Transport {
             (Some(remote), _) => remote,
             (None, PeerHost::Ip(ip)) => SocketAddr::new(*ip, target.port),
             (None, PeerHost::Name(name)) => {
-                let (name, port) = (name.clone(), target.port);
-                let commands = self.commands.clone();
+                let (name, protocol) = (name.clone(), target.protocol);
+                let port = (!target.open_port).then_some(target.port);
+                let (commands, locator) = (self.commands.clone(), self.locator.clone());
                 tokio::spawn(async move {
-                    let result = resolve(&name, port).await;
+                    let result = locator.hops(&name, port, protocol).await;
                     if let Some(commands) = commands.upgrade() {
                         let transmit = Box::new(transmit);
                         let _ = commands.send(ToSip::Resolved { transmit, result }).await;
@@ -163,14 +170,17 @@ impl Transport {
         transmit: &Transmit,
         remote: SocketAddr,
     ) -> Result<Way, Option<Failure>> {
+        let listeners = self.locator.listeners();
         let datagrams = || {
-            self.locator.listeners().iter().filter(|listener| {
-                listener.protocol == Protocol::Udp && listener.local.is_ipv4() == remote.is_ipv4()
+            listeners.iter().filter(|listener| {
+                listener.protocol == Protocol::Udp
+                    && listener.socket.is_some()
+                    && listener.local.is_ipv4() == remote.is_ipv4()
             })
         };
         let socket = datagrams()
             .find(|listener| Some(listener.local) == transmit.target.local)
-            .or_else(|| datagrams().next())
+            .or_else(|| datagrams().find(|listener| listener.is_open()))
             .and_then(|listener| listener.socket.as_ref());
         let Some(socket) = socket else {
             return Err(Some(broken(transmit, "no UDP listener fits this address")));

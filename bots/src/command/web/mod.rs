@@ -15,7 +15,7 @@ use callbot_core::Endpoint;
 use clap::Args;
 
 use super::options::Server;
-use super::{Misuse, Outcome, serve};
+use super::{Misuse, Outcome, runner};
 use bots::Offer;
 use site::Site;
 
@@ -68,7 +68,7 @@ impl Web {
         let mut server = self.server.clone();
         server.network.listen = listeners(&server.network.listen)?;
         let site = Site::new(&offer, &server.network.listen);
-        serve::serve_pages(&server, "web", site, move |endpoint, _| {
+        runner::serve_pages(&server, "web", site, move |endpoint, _| {
             announce(endpoint);
             offer.service()
         })

@@ -144,6 +144,14 @@ pub(crate) fn begins_handshake(bytes: &[u8], role: DtlsRole) -> bool {
             .is_some_and(|kind| wanted.contains(kind))
 }
 
+/// Whether a datagram begins with a client's very first message, or with the first piece of it: a hello without a cookie.
+pub(super) fn is_first_hello(bytes: &[u8]) -> bool {
+    // The header's type and number, and where in the message the piece stands.
+    let header = bytes.get(RECORD_HEADER..RECORD_HEADER + MESSAGE_HEADER);
+    begins_handshake(bytes, DtlsRole::Server)
+        && header.is_some_and(|header| header[4..6] == [0, 0] && u24(&header[6..9]) == 0)
+}
+
 /// Whether a datagram is made of well-formed records, so that it may be the peer's.
 pub(crate) fn is_dtls(bytes: &[u8]) -> bool {
     inspect(bytes).is_some()

@@ -22,6 +22,7 @@ use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 
 use super::handshake::{DtlsRole, Progress, check_certificate};
 use super::keys::EXPORTER_LABEL;
+use super::record::is_first_hello;
 use super::{Certificate, DtlsError, Fingerprint, SrtpKeys};
 use crate::leg::srtp::Profile;
 
@@ -108,6 +109,12 @@ impl RtcEngine {
         now: Instant,
         packet: &[u8],
     ) -> Result<Progress, DtlsError> {
+        // A client that does not wait as long as our answer takes says hello again. For each the engine would draw
+        // another cookie, and then refuse the client that comes with the one before.
+        if self.role == DtlsRole::Server && !self.flight.is_empty() && is_first_hello(packet) {
+            self.transmits.extend(self.flight.iter().cloned());
+            return Ok(Progress::None);
+        }
         let events = self.endpoint.read(now, PEER, None, BytesMut::from(packet));
         self.collect(now);
         let events = match events {

@@ -19,6 +19,7 @@
 //! - nothing allocates per packet of media.
 
 mod figures;
+mod keys;
 mod lane;
 mod path;
 
@@ -30,12 +31,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use self::keys::Keys;
 use self::lane::{Lane, Step};
 use self::path::{IcePath, PathEvent};
 use super::dtls::{Certificate, DtlsRole};
 use super::ice::IceState;
-use super::srtp::{MasterKey, Profile, SrtpError, SrtpReceiver, SrtpSender};
-use crate::rtp::packet::is_rtcp;
+use super::srtp::Profile;
 use crate::sdp::{Keying, Negotiated, Security};
 
 /// The longest datagram that is taken: what an Ethernet carries, and more.
@@ -98,10 +99,7 @@ pub struct Transport {
     mux: bool,
     /// The handshakes of the RTP port, and of the RTCP port without rtcp-mux.
     lanes: [Option<Lane>; 2],
-    senders: [Option<SrtpSender>; 2],
-    receivers: [Option<SrtpReceiver>; 2],
-    /// Senders of SDES keys that are out of use: a key that comes back goes on where it was. A call has one key a suite.
-    retired: Vec<(MasterKey, SrtpSender)>,
+    keys: Keys,
     ice: Option<IcePath>,
     events: VecDeque<TransportEvent>,
     failed: bool,
@@ -128,9 +126,7 @@ impl Transport {
             security: Security::None,
             mux: negotiated.rtcp_mux,
             lanes: [None, None],
-            senders: [None, None],
-            receivers: [None, None],
-            retired: Vec::new(),
+            keys: Keys::default(),
             ice: None,
             events: VecDeque::with_capacity(4),
             failed: false,
@@ -155,7 +151,7 @@ impl Transport {
         } else if self.failed && self.security.keying() != Some(Keying::Sdes) {
             // What failed while the call rang may come about now that it is answered. An association that stands goes on.
             self.failed = false;
-            if self.senders[0].is_none() {
+            if !self.keys.are_there() {
                 self.lanes = [None, None];
             }
             if let Some(path) = &mut self.ice {
@@ -170,62 +166,15 @@ impl Transport {
     fn rekey(&mut self, security: &Security) {
         let before = std::mem::replace(&mut self.security, security.clone());
         self.failed = false;
-        if let Security::Sdes { local, .. } = &before
-            && let Some(sender) = self.senders[0].take()
-        {
-            self.retired.push((local.clone(), sender));
-        }
         self.figures.keying = security.keying();
         self.figures.profile = None;
         if *security == Security::None && before != Security::None {
             self.events.push_back(TransportEvent::Unsecured);
         }
-        let Security::Sdes {
-            profile,
-            local,
-            remote,
-        } = security
-        else {
-            self.lanes = [None, None];
-            self.senders = [None, None];
-            self.receivers = [None, None];
-            return;
-        };
         self.lanes = [None, None];
-        // A key that stays, or comes back, keeps its place in the stream of packets: what was used of it must not be used again.
-        let stays = matches!(
-            &before,
-            Security::Sdes { profile: old, remote: old_remote, .. } if old == profile && old_remote == remote
-        );
-        let made = (|| {
-            let known = self
-                .retired
-                .iter()
-                .position(|(key, sender)| key == local && sender.profile() == *profile);
-            let last = self.retired.len().checked_sub(1);
-            let mut sender = match known {
-                Some(at) => self.retired.remove(at).1,
-                None => SrtpSender::new(*profile, local)?,
-            };
-            // The one that was in use until now, unless it goes on.
-            if let Some((_, before)) = last
-                .filter(|last| known != Some(*last))
-                .and_then(|_| self.retired.last())
-            {
-                sender.continue_after(before)?;
-            }
-            self.senders = [Some(sender), None];
-            if !stays {
-                let mut receiver = SrtpReceiver::new(*profile, remote)?;
-                if let Some(before) = &self.receivers[0] {
-                    receiver.continue_after(before);
-                }
-                self.receivers = [Some(receiver), None];
-            }
-            Ok::<_, SrtpError>(())
-        })();
-        match made {
-            Ok(()) => self.secured(Keying::Sdes, *profile, None),
+        match self.keys.follow(&before, security) {
+            Ok(None) => {}
+            Ok(Some(profile)) => self.secured(Keying::Sdes, profile, None),
             Err(error) => self.fail(format!("the media cannot be secured: {error}")),
         }
     }
@@ -329,26 +278,8 @@ impl Transport {
         if self.security == Security::None {
             return Some(datagram.len());
         }
-        let Some(receiver) = &mut self.receivers[index] else {
-            self.figures.refusals.early += 1;
-            return None;
-        };
-        let opened = if is_rtcp(datagram) {
-            receiver.unprotect_rtcp(&mut self.buffer)
-        } else {
-            receiver.unprotect_rtp(&mut self.buffer)
-        };
-        match opened {
-            Ok(length) => Some(length),
-            Err(error) => {
-                match error {
-                    SrtpError::Unauthentic => self.figures.refusals.unauthentic += 1,
-                    SrtpError::Replayed => self.figures.refusals.replayed += 1,
-                    _ => self.figures.refusals.unreadable += 1,
-                }
-                None
-            }
-        }
+        self.keys
+            .open(index, &mut self.buffer, &mut self.figures.refusals)
     }
 
     /// The packet that [`Transport::receive`] opened, or [`Transport::protect`] protected: so many of its bytes.
@@ -365,16 +296,7 @@ impl Transport {
             return Some(packet.len());
         }
         let index = self.index(channel);
-        let Some(sender) = &mut self.senders[index] else {
-            self.figures.unsent += 1;
-            return None;
-        };
-        let protected = if is_rtcp(packet) {
-            sender.protect_rtcp(&mut self.buffer)
-        } else {
-            sender.protect_rtp(&mut self.buffer)
-        };
-        if protected.is_err() {
+        if !self.keys.protect(index, &mut self.buffer) {
             self.figures.unsent += 1;
             return None;
         }
@@ -434,21 +356,12 @@ impl Transport {
                 Step::None => {}
                 Step::Keys(keys) => {
                     let role = lane.role();
-                    let made = (
-                        SrtpSender::new(keys.profile, &keys.local),
-                        SrtpReceiver::new(keys.profile, &keys.remote),
-                    );
-                    match made {
-                        (Ok(sender), Ok(receiver)) => {
-                            self.senders[index] = Some(sender);
-                            self.receivers[index] = Some(receiver);
-                            if index == 0 {
-                                self.secured(Keying::Dtls, keys.profile, Some(role));
-                            }
+                    match self.keys.take(index, &keys) {
+                        Ok(()) if index == 0 => {
+                            self.secured(Keying::Dtls, keys.profile, Some(role));
                         }
-                        (Err(error), _) | (_, Err(error)) => {
-                            self.fail(format!("the media cannot be secured: {error}"));
-                        }
+                        Ok(()) => {}
+                        Err(error) => self.fail(format!("the media cannot be secured: {error}")),
                     }
                 }
                 Step::Failed(error) if index == 0 || error.is_hostile() => {
@@ -495,7 +408,7 @@ impl Transport {
     /// Where media goes now.
     #[must_use]
     pub fn path(&self) -> Path {
-        if self.security != Security::None && self.senders[0].is_none() {
+        if self.security != Security::None && !self.keys.are_there() {
             return Path::Closed;
         }
         match &self.ice {
@@ -510,6 +423,18 @@ impl Transport {
     #[must_use]
     pub fn local(&self) -> Option<SocketAddr> {
         self.ice.as_ref()?.selected().map(|(local, _)| local)
+    }
+
+    /// Whether the peer proved by ICE that it is at this address.
+    #[must_use]
+    pub fn vouches_for(&self, source: SocketAddr) -> bool {
+        self.ice.as_ref().is_some_and(|ice| ice.knows(source))
+    }
+
+    /// The peer's address on the path that ICE found.
+    #[must_use]
+    pub fn ice_path(&self) -> Option<SocketAddr> {
+        self.ice.as_ref()?.selected().map(|(_, remote)| remote)
     }
 
     /// Whether ICE finds the path.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use callbot_sip::ua::{FailedTransport, FlowId, InviteId};
 
 use super::{Call, FAREWELL, GOODBYE, SipTask};
-use crate::account::RegistrationStatus;
 use crate::call::Shared;
 use crate::error::Error;
 use crate::signalling::sip::convert::{self, sdp};
@@ -39,19 +38,7 @@ impl SipTask {
                 };
                 let _ = reply.send(told);
             }
-            ToSip::Register {
-                registration,
-                status,
-            } => match self.ua.register(now, *registration) {
-                Ok(id) => {
-                    self.registrations.insert(id, status);
-                }
-                Err(error) => {
-                    status.send_replace(RegistrationStatus::Failed {
-                        why: error.to_string(),
-                    });
-                }
-            },
+            ToSip::Account(command) => self.registrations.command(&mut self.ua, now, command),
             ToSip::Request { request, reply } => match self.ua.request(now, *request) {
                 Ok(id) => {
                     self.requests.insert(id, reply);
@@ -71,8 +58,12 @@ impl SipTask {
                 mut transmit,
                 result,
             } => match result {
-                Ok(remote) => {
-                    transmit.target.remote = Some(remote);
+                Ok(hops) => {
+                    let mut hops = hops.into_iter();
+                    transmit.target.remote = hops.next().map(|hop| hop.remote);
+                    if let Some(transaction) = transmit.transaction {
+                        self.ua.alternatives(transaction, hops);
+                    }
                     self.transmit(*transmit);
                 }
                 Err(error) => {
@@ -81,6 +72,7 @@ impl SipTask {
                         .transport_failed(now, &FailedTransport::of(&transmit), why);
                 }
             },
+            ToSip::MaxCalls(calls) => self.ua.set_max_calls(calls),
             ToSip::Refuse => self.refusing = true,
             ToSip::HangUpAll => {
                 let mut ids: Vec<_> = self.calls.keys().copied().collect();
@@ -91,13 +83,7 @@ impl SipTask {
             }
             ToSip::Close { done } => {
                 self.refusing = true;
-                let mut ids: Vec<_> = self.registrations.keys().copied().collect();
-                ids.sort_unstable();
-                for id in ids {
-                    if let Err(error) = self.ua.unregister(now, id) {
-                        tracing::debug!(%error, "unregister");
-                    }
-                }
+                self.registrations.remove_all(&mut self.ua, now);
                 self.closing = Some((done, tokio::time::Instant::now() + GOODBYE));
             }
         }

@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use callbot_sip::ua::{
-    EndCause, Event, InviteId, RegistrationId, RegistrationState, Source, UserAgent,
-};
+use callbot_sip::ua::{EndCause, Event, InviteId, Source, UserAgent};
 use callbot_sip::{HeaderName, Method};
 
 use super::SipTask;
-use crate::account::RegistrationStatus;
 use crate::call::Shared;
 use crate::error::Error;
 use crate::signalling::sip::convert::{self, description, response_description};
@@ -150,7 +147,13 @@ impl SipTask {
                     });
                 }
             }
-            Event::Registration { id, state } => self.on_registration(id, state),
+            Event::Registration { id, state } => {
+                self.registrations.on_state(&self.transport, id, state);
+            }
+            Event::Bindings { id, result } => self.registrations.on_bindings(id, &result),
+            Event::AddressFailed { protocol, remote } => {
+                self.locator.address_failed(protocol, remote);
+            }
         }
     }
 
@@ -170,7 +173,7 @@ impl SipTask {
                 tracing::debug!(%error, "not refused");
             }
         };
-        if self.refusing {
+        if self.refusing || self.locator.is_retiring(source.protocol, source.local) {
             let retry = vec![("Retry-After".to_owned(), "30".to_owned())];
             refuse(&mut self.ua, 503, retry);
             return;
@@ -191,7 +194,10 @@ impl SipTask {
             }
         };
         let media = self.locator.media_for(source);
-        let info = Arc::new(convert::call_info(request, source, media));
+        let mut info = convert::call_info(request, source, media);
+        info.account = self.account_of(request, source);
+        info.line = self.locator.line(source.protocol, source.local);
+        let info = Arc::new(info);
         tracing::info!(call_id = info.call_id(), from = info.from(), to = info.target(), remote = %source.remote, "call comes in");
         let shared = Shared::new(info, self.endpoint.clone(), offer);
         self.adopt(invite, &shared, source.flow);
@@ -208,6 +214,12 @@ impl SipTask {
                 },
             );
         }
+    }
+
+    /// The account that a request to us is for.
+    fn account_of(&self, request: &callbot_sip::Request, source: &Source) -> Option<String> {
+        let id = self.ua.registration_of(request, source)?;
+        self.registrations.aor(id)
     }
 
     fn on_ended(&mut self, invite: InviteId, cause: &EndCause) {
@@ -244,28 +256,9 @@ impl SipTask {
             return;
         }
         let pending = PendingRequest::new(id, self.endpoint.commands.clone());
-        let request = requests::request(request, source.remote);
+        let account = self.account_of(request, source);
+        let request = Box::new(requests::request(request, source, account));
         // A full queue drops the pending request, which answers 500.
         let _ = self.arrivals.try_send(Arrival::Request(pending, request));
-    }
-
-    fn on_registration(&mut self, id: RegistrationId, state: RegistrationState) {
-        let Some(status) = self.registrations.get(&id) else {
-            return;
-        };
-        let new = match state {
-            RegistrationState::Registering => RegistrationStatus::Registering,
-            RegistrationState::Registered { expires } => RegistrationStatus::Registered { expires },
-            RegistrationState::Failed { why, retry_in } => {
-                tracing::warn!(why, retry_in_s = retry_in.as_secs(), "registration failed");
-                RegistrationStatus::Failed { why }
-            }
-            RegistrationState::Unregistered => RegistrationStatus::Unregistered,
-        };
-        let ended = new == RegistrationStatus::Unregistered;
-        status.send_replace(new);
-        if ended {
-            self.registrations.remove(&id);
-        }
     }
 }

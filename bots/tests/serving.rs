@@ -1,0 +1,213 @@
+//! `callbot serve`: a configuration that runs, and is read again while a call stands.
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use callbot_core::{Call, Endpoint, Error};
+use common::{Ear, ms, secs, tone};
+
+/// The program with its standard error, line by line.
+struct Program {
+    child: Child,
+    lines: Receiver<String>,
+    said: Vec<String>,
+}
+
+impl Program {
+    fn start(config: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_callbot"))
+            .args(["serve", "--config"])
+            .arg(config)
+            .env_remove("RUST_LOG")
+            .env_remove("LOG_FORMAT")
+            .env("ECHO", "600")
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (send, lines) = channel();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                if send.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self {
+            child,
+            lines,
+            said: Vec::new(),
+        }
+    }
+
+    /// The next line that has this word.
+    #[track_caller]
+    fn line_with(&mut self, word: &str) -> String {
+        loop {
+            match self.lines.recv_timeout(secs(20)) {
+                Ok(line) => {
+                    self.said.push(line.clone());
+                    if line.contains(word) {
+                        return line;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    panic!("it never said {word:?}, but:\n{}", self.said.join("\n"))
+                }
+            }
+        }
+    }
+
+    /// The address of the next listener.
+    #[track_caller]
+    fn address(&mut self) -> String {
+        let line = self.line_with("listening on udp://");
+        line.rsplit_once("//").unwrap().1.to_owned()
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-s", name, &id])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn status(result: Result<Call, Error>) -> Option<u16> {
+    result.err()?.hangup_cause()?.status()
+}
+
+fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("callbot.toml");
+    std::fs::write(&path, text).unwrap();
+    (folder, path)
+}
+
+const FIRST: &str = r#"
+listen = ["udp://127.0.0.1:0"]
+drain = "0s"
+[media]
+rtp_ports = "41000-41999"
+[[route]]
+number = "${ECHO}"
+bot = "echo"
+[[route]]
+prefix = "9"
+from = "al..."
+bot = "reject"
+status = 603
+[otherwise]
+bot = "redirect"
+to = "sip:{user}@127.0.0.9"
+"#;
+
+#[tokio::test]
+async fn a_configuration_is_served_and_read_again_under_a_call() {
+    let (_folder, path) = file(FIRST);
+    let mut program = Program::start(&path);
+    let old = program.address();
+    let caller = Endpoint::builder()
+        .listen("udp://127.0.0.1:0")
+        .rtp_ports(42_000..=42_999)
+        .start()
+        .await
+        .unwrap();
+    let dial = |number: &str, at: &str| {
+        caller
+            .dial(format!("sip:{number}@{at}"))
+            .from("sip:alice@127.0.0.1")
+            .follow_redirects(false)
+    };
+    let standing = dial("600", &old).await.unwrap();
+    assert_eq!(status(dial("911", &old).await), Some(603));
+    assert_eq!(status(dial("112", &old).await), Some(302));
+
+    // A mistake: all of the new file is refused, with its place.
+    std::fs::write(&path, FIRST.replace("bot = \"echo\"", "bot = \"ecko\"")).unwrap();
+    program.signal("HUP");
+    let told = program.line_with("not reloaded");
+    assert!(
+        told.contains("callbot.toml:8:7: there is no bot `ecko`; did you mean `echo`?"),
+        "{told}"
+    );
+    program.line_with("stays in force");
+    dial("600", &old).await.unwrap().hangup().await.unwrap();
+
+    // A listener that cannot be bound is a mistake, too.
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let taken = format!("udp://{}", taken.local_addr().unwrap());
+    let unbound = FIRST.replace("[\"udp://127.0.0.1:0\"]", &format!("[\"{taken}\"]"));
+    std::fs::write(&path, unbound).unwrap();
+    program.signal("HUP");
+    let told = program.line_with("not reloaded");
+    assert!(told.contains("taken by another program"), "{told}");
+    dial("600", &old).await.unwrap().hangup().await.unwrap();
+
+    // Another listener, another bot, another limit.
+    let next = FIRST
+        .replace("127.0.0.1:0", "127.0.0.2:0")
+        .replace("bot = \"echo\"", "bot = \"reject\"\nstatus = 480")
+        .replace("rtp_ports = \"41000-41999\"", "rtp_ports = \"41000-41998\"");
+    std::fs::write(&path, next + "[limits]\ncalls = 10\n").unwrap();
+    program.signal("HUP");
+    let new = program.address();
+    assert!(new.starts_with("127.0.0.2:"), "{new}");
+    program.line_with("a change of [media] takes effect when callbot is started again");
+    program.line_with("configuration read again: 2 routes");
+    assert_eq!(status(dial("600", &new).await), Some(480));
+    assert_eq!(status(dial("600", &old).await), Some(503));
+
+    // The call from before never noticed.
+    let ear = Ear::on(&standing);
+    standing.play(tone(440.0, ms(500))).await.unwrap();
+    tokio::time::sleep(ms(300)).await;
+    assert!(ear.heard(440.0), "the echo goes on");
+    assert!(standing.hangup_cause().is_none());
+    standing.hangup().await.unwrap();
+
+    program.signal("TERM");
+    let ended = tokio::task::spawn_blocking(move || program.child.wait())
+        .await
+        .unwrap();
+    assert!(ended.unwrap().success());
+    caller.shutdown(Duration::ZERO).await;
+}
+
+#[test]
+fn a_mistake_at_the_start_is_code_2_with_every_line() {
+    let (_folder, path) = file("lisen = []\n[[route]]\nbot = \"eco\"\n");
+    let output = Command::new(env!("CARGO_BIN_EXE_callbot"))
+        .args(["serve", "-c"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    for word in [
+        "callbot.toml:1:1: ",
+        "did you mean `listen`?",
+        "callbot.toml:3:7: ",
+        "did you mean `echo`?",
+    ] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+}
