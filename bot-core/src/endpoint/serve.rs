@@ -33,7 +33,7 @@ pub(crate) async fn serve(shared: &Arc<EndpointShared>, service: Arc<impl Servic
                 let service = service.clone();
                 shared
                     .bots
-                    .spawn(async move { service.on_subscribe(subscription).await });
+                    .spawn(async move { service.on_subscribe(*subscription).await });
             }
             Arrival::Request(pending, request) => {
                 let service = service.clone();

@@ -135,7 +135,7 @@ pub(crate) enum ToSip {
 pub(crate) enum Arrival {
     Call(Arc<Shared>),
     Request(PendingRequest, Box<Request>),
-    Subscription(IncomingSubscription),
+    Subscription(Box<IncomingSubscription>),
 }
 
 /// One call's way to the task.

@@ -193,7 +193,9 @@ impl SipTask {
                 );
                 self.subscriptions.theirs.insert(id, over);
                 // A full queue drops it, which refuses it.
-                let _ = self.arrivals.try_send(Arrival::Subscription(incoming));
+                let _ = self
+                    .arrivals
+                    .try_send(Arrival::Subscription(Box::new(incoming)));
             }
             Event::Unsubscribed { id } => {
                 if let Some(over) = self.subscriptions.theirs.remove(&id) {
