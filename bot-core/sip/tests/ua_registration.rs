@@ -75,7 +75,10 @@ fn an_instance_registers_its_flow_and_calls_by_its_gruu() {
         of(&first, HeaderName::Contact),
         format!("<sip:alice@10.0.0.1:5060>;+sip.instance=\"<{INSTANCE}>\";reg-id=1")
     );
-    assert_eq!(of(&first, HeaderName::Supported), "path, gruu, outbound");
+    assert_eq!(
+        of(&first, HeaderName::Supported),
+        "path, gruu, outbound, replaces, norefersub"
+    );
     assert!(of(&first, HeaderName::From).starts_with("\"Alice A Liddell\" <sip:alice@"));
     world.inject(PEER, 0, answer(&first, 200, "x", &granted(), ""));
     let binding = binding(&mut world);
@@ -194,7 +197,10 @@ fn a_first_hop_without_flows_gets_a_plain_registration() {
     let second = world.take_request("REGISTER");
     assert!(!of(&second, HeaderName::Contact).contains("reg-id"));
     assert!(of(&second, HeaderName::Contact).contains("+sip.instance"));
-    assert_eq!(of(&second, HeaderName::Supported), "path, gruu");
+    assert_eq!(
+        of(&second, HeaderName::Supported),
+        "path, gruu, replaces, norefersub"
+    );
     world.inject(PEER, 0, answer(&second, 200, "x", "Expires: 60", ""));
     assert!(!binding(&mut world).outbound);
 }
