@@ -37,18 +37,19 @@ pub fn account(aor: &str, password: &str) -> Account {
 
 /// Says how the registration fares, until the endpoint is gone.
 pub async fn report(endpoint: Endpoint) {
-    for (aor, mut status) in endpoint.watch_registrations() {
-        loop {
-            match &*status.borrow_and_update() {
-                RegistrationStatus::Registered { expires } => {
-                    println!("registered {aor} for {} s", expires.as_secs());
-                }
-                RegistrationStatus::Failed { why } => println!("not registered: {why}"),
-                _ => {}
+    let Some((aor, mut status)) = endpoint.watch_registrations().pop() else {
+        return;
+    };
+    loop {
+        match &*status.borrow_and_update() {
+            RegistrationStatus::Registered { expires } => {
+                println!("registered {aor} for {} s", expires.as_secs());
             }
-            if status.changed().await.is_err() {
-                return;
-            }
+            RegistrationStatus::Failed { why } => println!("not registered: {why}"),
+            _ => {}
+        }
+        if status.changed().await.is_err() {
+            return;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! 13: asks for a moment, holds the caller with music while it looks something up, and comes back.
+//! 14: asks for a moment, holds the caller with music while it looks something up, and comes back.
 //!
 //! ```text
 //! cargo run -p callbot-examples --example 14_hold_with_music [LISTEN [MUSIC]]

@@ -49,8 +49,11 @@ pub struct DigestAuth {
 #[derive(Clone)]
 enum Passwords {
     Listed(HashMap<String, String>),
-    Asked(Arc<dyn Fn(&str) -> Option<String> + Send + Sync>),
+    Asked(Arc<PasswordOf>),
 }
+
+/// Gives a user's password.
+type PasswordOf = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 impl std::fmt::Debug for DigestAuth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -34,6 +34,14 @@ pub enum Error {
     /// No RTP port is free, or the media threads take no more work.
     #[error("no room for media: {0}")]
     Exhausted(String),
+    /// A transfer came to nothing; the call stands, unless its far end has hung up.
+    #[error("the transfer failed: {}{why}", .status.map_or(String::new(), |status| format!("{status} ")))]
+    Transfer {
+        /// The status of whom the far end called, or with which it refused to.
+        status: Option<u16>,
+        /// What is known of it.
+        why: String,
+    },
     /// A string of digits has a character that is no digit and no pause.
     #[error("bad digits {digits:?}: use 0-9 * # A-D, w for 0.5 s and W for 1 s")]
     Digits {

@@ -46,6 +46,7 @@ pub mod driver;
 mod endpoint;
 mod error;
 mod guard;
+pub mod package;
 mod router;
 mod run;
 mod service;
@@ -62,7 +63,8 @@ pub use call::{
     Answer, AudioIn, AudioOut, Bridge, BridgeEnd, BridgeSide, Bridgeable, Call, CallEvent,
     CallMonitor, Cause, Dial, DtmfMethod, EarlyCall, Gather, Gathered, HangupCause, IncomingCall,
     MusicOnHold, OutgoingCall, Party, Play, PlayEnd, Playback, Reason, Record, RecordEnd, Recorded,
-    Recording, SendDtmf, bridge,
+    Recording, SendDtmf, Transfer, TransferPolicy, TransferRequest, Transferred, Transferring,
+    bridge,
 };
 pub use callbot_media::analysis;
 pub use callbot_media::codec::Codec;
@@ -77,7 +79,11 @@ pub use driver::connection::ConnectionStatistics;
 pub use driver::http::{HttpPages, Page};
 pub use driver::ice::{IceServer, IceServerError};
 pub use driver::shared_port::MediaPortStatistics;
-pub use endpoint::{Ask, Endpoint, EndpointBuilder, Refresher, ReliableProvisionals, SessionTimer};
+pub use endpoint::{
+    Ask, Endpoint, EndpointBuilder, IncomingSubscription, Notification, Publication,
+    PublicationStatus, Publish, Refresher, ReliableProvisionals, SessionTimer, Subscribe,
+    Subscriber, Subscription, SubscriptionStatus, TextMessage,
+};
 pub use error::{Error, Result, StartError};
 pub use guard::Guarded;
 pub use router::Router;

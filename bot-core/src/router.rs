@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use crate::bot::Bot;
+use crate::endpoint::IncomingSubscription;
 use crate::service::{Reply, Request, Service};
 use crate::signalling::CallInfo;
 
@@ -95,6 +96,13 @@ impl Service for Router {
         match &self.otherwise {
             Some(service) => service.on_request(request).await,
             None => Reply::status(405),
+        }
+    }
+
+    async fn on_subscribe(&self, subscription: IncomingSubscription) {
+        match &self.otherwise {
+            Some(service) => service.on_subscribe(subscription).await,
+            None => drop(subscription.reject(489).await),
         }
     }
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::auth::DigestAuth;
 use crate::bot::Bot;
 use crate::call::IncomingCall;
+use crate::endpoint::IncomingSubscription;
 use crate::error::Result;
 use crate::guard::Guarded;
 use crate::signalling::CallInfo;
@@ -33,6 +34,13 @@ pub trait Service: Send + Sync + 'static {
     async fn on_request(&self, request: Request) -> Reply {
         let _ = request;
         Reply::status(405)
+    }
+
+    /// Somebody wants to be told a state, in a package that
+    /// [`EndpointBuilder::packages`](crate::EndpointBuilder::packages) names. The default refuses (489).
+    async fn on_subscribe(&self, subscription: IncomingSubscription) {
+        // An endpoint that is gone needs no answer.
+        let _ = subscription.reject(489).await;
     }
 
     /// Lets in only callers and senders who prove who they are (401 otherwise). A bot reads who it was from
@@ -150,9 +158,20 @@ impl Request {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The URI in the From header.
+    /// The URI in the From header. Nothing vouches for it.
     pub fn from(&self) -> &str {
         &self.from
+    }
+
+    /// The text of a MESSAGE; `None` for another method, and for a body that is no text.
+    pub fn text(&self) -> Option<&str> {
+        let content_type = self.header("Content-Type").unwrap_or("text/plain");
+        let is_text = content_type
+            .get(..5)
+            .is_some_and(|start| start.eq_ignore_ascii_case("text/"));
+        (self.method == "MESSAGE" && is_text)
+            .then(|| std::str::from_utf8(&self.body).ok())
+            .flatten()
     }
 
     /// The URI in the To header.

@@ -321,3 +321,70 @@ async fn every_sample_flow_can_be_run() {
     }
     assert_eq!(stage.report().await.result, Outcome::Ok);
 }
+
+/// A third party at 10.0.0.3, who says a tone of 1500 Hz, and refuses calls to "busy".
+async fn colleague(stage: &Stage) {
+    let third = common::endpoint(&stage.network, [10, 0, 0, 3]).await;
+    let answer = callbot_core::answer_with(|call| async move {
+        if call.info().called() == "busy" {
+            return call.reject(486).await;
+        }
+        // Rings for so long that the music is heard.
+        call.ring().await?;
+        tokio::time::sleep(secs(1)).await;
+        let call = call.answer().await?;
+        call.play(tone(1500.0, secs(60))).await
+    });
+    tokio::spawn(async move { third.serve(answer).await });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_is_sent_to_somebody_else_or_hears_that_it_failed() {
+    for (step, fails, music) in [
+        ("transfer: 'sip:{digits}@10.0.0.3'", false, false),
+        (
+            "transfer: {to: 'sip:{digits}@10.0.0.3', attended: true, prompt: 'tone:900Hz 1s'}",
+            false,
+            true,
+        ),
+        (
+            "transfer: {to: 'sip:busy@10.0.0.3', on_failure: sorry}",
+            true,
+            false,
+        ),
+        (
+            "transfer: {to: 'sip:busy@10.0.0.3', attended: true, on_failure: sorry}",
+            true,
+            false,
+        ),
+    ] {
+        let flow = format!(
+            "
+version: 1
+states:
+  menu:
+    - gather: {{digits: 1, on_timeout: sorry, prompt: 'tone:400Hz 500ms'}}
+    - {step}
+  sorry: [{{play: 'tone:600Hz 500ms'}}]
+"
+        );
+        let (mut stage, _folder) = stage(&flow).await;
+        colleague(&stage).await;
+        let call = stage.dial().await;
+        call.on_transfer(callbot_core::TransferPolicy::Follow);
+        let ear = Ear::on(&call);
+        tokio::time::sleep(secs(1)).await;
+        call.send_dtmf("5").await.unwrap();
+        let report = stage.report().await;
+        assert_eq!(report.result, Outcome::Ok, "{step}");
+        if fails {
+            call.ended().await;
+            assert!(ear.heard(600.0), "{step}");
+        } else {
+            tokio::time::sleep(secs(2)).await;
+            assert!(call.hangup_cause().is_none(), "{step}");
+            assert!(ear.heard(1500.0) && !ear.heard(600.0), "{step}");
+        }
+        assert_eq!(ear.heard(900.0), music, "{step}");
+    }
+}

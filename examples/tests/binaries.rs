@@ -214,6 +214,31 @@ async fn example_10_runs() -> Result<()> {
     hears_something("10_bridge").await
 }
 
+#[tokio::test]
+async fn example_13_runs() -> Result<()> {
+    hears_something("13_texting_bot").await
+}
+
+#[tokio::test]
+async fn example_14_runs() -> Result<()> {
+    hears_something("14_hold_with_music").await
+}
+
+#[tokio::test]
+async fn example_15_runs() -> Result<()> {
+    hears_something("15_blind_transfer").await
+}
+
+#[tokio::test]
+async fn example_16_runs() -> Result<()> {
+    hears_something("16_attended_transfer").await
+}
+
+#[tokio::test]
+async fn example_17_runs() -> Result<()> {
+    hears_something("17_presence").await
+}
+
 /// A PBX on this machine, and its address.
 async fn pbx() -> Result<(Endpoint, support::pbx::Pbx, String)> {
     let endpoint = loopback().await?;
@@ -280,9 +305,4 @@ async fn example_12_has_a_bot_for_each_account() -> Result<()> {
     );
     assert!(said.contains(&format!("{sales} is gone")), "{said}");
     Ok(())
-}
-
-#[tokio::test]
-async fn example_14_runs() -> Result<()> {
-    hears_something("14_hold_with_music").await
 }

@@ -23,7 +23,11 @@ examples! {
     bridging = "../10_bridge.rs";
     register_with_a_pbx = "../11_register_with_a_pbx.rs";
     several_accounts = "../12_several_accounts.rs";
+    texting = "../13_texting_bot.rs";
     hold_with_music = "../14_hold_with_music.rs";
+    blind = "../15_blind_transfer.rs";
+    attended = "../16_attended_transfer.rs";
+    presence = "../17_presence.rs";
 }
 
 use std::time::Duration;
@@ -374,6 +378,67 @@ async fn example_12_tells_accounts_apart() -> Result<()> {
     }
     Ok(())
 }
+/// Endpoints 10.0.0.1, 10.0.0.2 and 10.0.0.3 on one network.
+async fn three() -> Result<[callbot_core::Endpoint; 3]> {
+    let network = callbot_core::driver::memory::MemoryNetwork::new(13);
+    let start = |last: u8| {
+        let host = network.host([10, 0, 0, last]);
+        callbot_core::Endpoint::builder()
+            .memory(host)
+            .seed(u64::from(last))
+            .packages(presence::PACKAGES)
+            .start()
+    };
+    Ok([start(1).await?, start(2).await?, start(3).await?])
+}
+
+fn serve(endpoint: &callbot_core::Endpoint, service: impl callbot_core::Service) {
+    let endpoint = endpoint.clone();
+    tokio::spawn(async move { endpoint.serve(service).await });
+}
+
+/// Hands on every text that comes.
+struct Inbox(tokio::sync::mpsc::UnboundedSender<String>);
+
+#[callbot_core::async_trait]
+impl callbot_core::Service for Inbox {
+    fn bot(&self, _: &callbot_core::CallInfo) -> Box<dyn callbot_core::Bot> {
+        Box::new(early_media::Doorkeeper)
+    }
+
+    async fn on_request(&self, request: callbot_core::Request) -> callbot_core::Reply {
+        let _ = self.0.send(request.text().unwrap_or_default().to_owned());
+        callbot_core::Reply::status(200)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn example_13_answers_texts_in_a_call_and_out_of_one() -> Result<()> {
+    let [bot, person, _] = three().await?;
+    let service = texting::Texting {
+        endpoint: bot.clone(),
+    };
+    serve(&bot, service);
+    let (told, mut inbox) = tokio::sync::mpsc::unbounded_channel();
+    serve(&person, Inbox(told));
+    let uri = "sip:texts@10.0.0.1";
+    person.message(uri, "ping").await?;
+    assert_eq!(inbox.recv().await.as_deref(), Some("pong"));
+    person.message(uri, "Dr\u{e4}hen").await?;
+    assert_eq!(inbox.recv().await.as_deref(), Some("neh\u{e4}rd"));
+    assert_eq!(person.ask("PUBLISH", uri).send().await?.code(), 405);
+
+    let call = person.dial(uri).await?;
+    tokio::time::sleep(secs(4.0)).await;
+    let mut events = call.events();
+    call.message("ping").await?;
+    let event = events.recv().await.ok();
+    assert!(
+        matches!(&event, Some(CallEvent::Message { body, .. }) if body == b"pong"),
+        "{event:?}"
+    );
+    call.hangup().await
+}
 
 #[tokio::test(start_paused = true)]
 async fn example_14_plays_music_while_the_caller_is_held() -> Result<()> {
@@ -396,5 +461,128 @@ async fn example_14_plays_music_while_the_caller_is_held() -> Result<()> {
         }
     }
     assert_eq!(seen, [(true, Party::Remote), (false, Party::Remote)]);
+    Ok(())
+}
+
+/// Somebody who says a tone, unless he is called "busy"; he presses 1 when `agrees`.
+fn colleague(endpoint: &callbot_core::Endpoint, agrees: bool) {
+    serve(
+        endpoint,
+        answer_with(move |call| async move {
+            if call.info().called() == "busy" {
+                return call.reject(486).await;
+            }
+            let call = call.answer().await?;
+            if agrees {
+                call.send_dtmf("w1").await?;
+            }
+            call.play(Tone::new(&[600.0]).level(-20.0).lasting(secs(60.0)))
+                .await
+        }),
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn example_15_sends_the_caller_on_or_keeps_him() -> Result<()> {
+    for (user, reached) in [("sales", true), ("busy", false)] {
+        let [office, caller, sales] = three().await?;
+        colleague(&sales, false);
+        let forwarder = blind::Forwarder {
+            to: format!("sip:{user}@10.0.0.3"),
+        };
+        serve(&office, move || forwarder.clone());
+        let call = caller.dial("sip:office@10.0.0.1").await?;
+        call.on_transfer(callbot_core::TransferPolicy::Follow);
+        let ear = Ear::on(&call);
+        tokio::time::sleep(secs(8.0)).await;
+        assert_eq!(call.hangup_cause().is_none(), reached);
+        call.hangup().await?;
+        let heard = ear.heard().await;
+        heard.assert_prompt(sounds::PLEASE_HOLD);
+        if reached {
+            let last = heard.last(secs(1.0));
+            assert!(component_dbov(&last.0, RATE, 600.0) > -22.0);
+        } else {
+            heard.assert_prompt(sounds::LINES_CLOSED);
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn example_16_joins_the_caller_with_who_agrees() -> Result<()> {
+    for (user, agrees, joined) in [
+        ("anna", true, true),
+        ("anna", false, false),
+        ("busy", false, false),
+    ] {
+        let [office, caller, anna] = three().await?;
+        colleague(&anna, agrees);
+        let receptionist = attended::Receptionist {
+            colleague: format!("sip:{user}@10.0.0.3"),
+        };
+        serve(&office, move || receptionist.clone());
+        let call = caller.dial("sip:reception@10.0.0.1").await?;
+        call.on_transfer(callbot_core::TransferPolicy::Follow);
+        let ear = Ear::on(&call);
+        tokio::time::sleep(secs(25.0)).await;
+        assert_eq!(call.hangup_cause().is_none(), joined, "{user} {agrees}");
+        assert_eq!(office.active_calls(), 0);
+        call.hangup().await?;
+        let heard = ear.heard().await;
+        if joined {
+            let last = heard.last(secs(1.0));
+            assert!(component_dbov(&last.0, RATE, 600.0) > -22.0);
+        } else {
+            heard.assert_prompt(sounds::LINES_CLOSED);
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn example_17_is_watched_while_it_is_called() -> Result<()> {
+    let [bot, watcher, _] = three().await?;
+    let uri = "sip:bot@10.0.0.1";
+    serve(&bot, presence::Visible::new(uri));
+    let mut presence = watcher.subscribe(uri, "presence").start().await?;
+    let mut seen = Vec::new();
+    let call = watcher.dial(uri);
+    let calling = tokio::spawn(async move {
+        tokio::time::sleep(secs(1.0)).await;
+        call.await?.ended().await;
+        Ok::<_, Error>(())
+    });
+    while seen.len() < 3 {
+        let Some(news) = presence.next().await else {
+            break;
+        };
+        let state = news.presence().map_err(Error::other)?;
+        let note = state.first_note().unwrap_or_default().to_owned();
+        seen.push((state.is_open(), note, state.activities));
+    }
+    let state = |note: &str, activities: &[&str]| {
+        let activities = activities.iter().map(|a| (*a).to_owned()).collect();
+        (true, note.to_owned(), activities)
+    };
+    assert_eq!(
+        seen,
+        [
+            state("free", &[]),
+            state("in a call", &["on-the-phone"]),
+            state("free", &[]),
+        ]
+    );
+    calling.await.map_err(Error::other)??;
+    presence.unsubscribe().await;
+    let lamp = watcher.subscribe(uri, "message-summary").fetch().await?;
+    let summary = lamp.message_summary().map_err(Error::other)?;
+    assert!(summary.waiting);
+    assert_eq!(
+        summary.count("Voice-Message").map(|count| count.new),
+        Some(2)
+    );
+    let refused = watcher.subscribe(uri, "dialog").fetch().await;
+    assert!(refused.is_err_and(|error| error.to_string().contains("489")));
     Ok(())
 }

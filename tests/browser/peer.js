@@ -180,6 +180,10 @@ libraries.jssip = async (options) => {
     session_timers: false,
   });
   let session;
+  const sessions = [];
+  const news = Object.fromEntries(['requestSucceeded', 'requestFailed', 'trying', 'progress', 'accepted', 'failed'].map((kind) => [
+    kind, (what) => tell('transfer', { kind, status: what?.status_line?.status_code || what?.response?.status_code }),
+  ]));
   agent.on('connected', () => tell('connected'));
   agent.on('disconnected', () => tell('disconnected'));
   agent.on('registered', () => tell('registered'));
@@ -192,6 +196,10 @@ libraries.jssip = async (options) => {
     for (const [theirs, ours] of Object.entries(names)) {
       session.on(theirs, (what) => tell(ours, { cause: what?.cause, by: what?.originator, status: what?.message?.status_code }));
     }
+    sessions.push(session);
+    // As a telephone that follows a transfer, and one in a call that another takes over.
+    session.on('refer', (request) => { tell('referred', { to: request.request.refer_to.uri.toString() }); request.accept(undefined, { mediaConstraints: audio }); });
+    session.on('replaces', (request) => { tell('replaced'); request.accept(() => {}); });
     session.on('newDTMF', ({ originator, dtmf }) => originator === 'remote' && tell('digit', { digit: dtmf.tone, way: 'info' }));
     if (news.originator === 'remote') {
       tell('incoming', { from: session.remote_identity.uri.toString() });
@@ -216,6 +224,9 @@ libraries.jssip = async (options) => {
     options: (uri) => new Promise((resolve) => agent.sendOptions(uri, undefined, {
       eventHandlers: { succeeded: ({ response }) => resolve(response.status_code), failed: ({ response, cause }) => resolve(response?.status_code || cause) },
     })),
+    transfer: (uri) => session.refer(uri, { eventHandlers: news }),
+    // The call before the newest one is handed over to the newest one's far end.
+    transferTo: () => sessions.at(-2).refer(session.remote_identity.uri, { replaces: session, eventHandlers: news }),
     unregister: () => agent.unregister(),
   };
 };
@@ -309,9 +320,10 @@ libraries.sipml = async (options) => {
   const remote = document.getElementById('remote');
   let session, registration;
   const follow = (news) => {
-    const names = { connected: 'established', terminated: 'ended', i_ao_request: 'ringing', m_local_hold_ok: 'hold', m_local_resume_ok: 'resume' };
+    const names = { connected: 'established', terminated: 'ended', i_ao_request: 'ringing', m_local_hold_ok: 'hold', m_local_resume_ok: 'resume',
+      o_ect_trying: 'transfer', o_ect_accepted: 'transfer', o_ect_completed: 'transfer', o_ect_failed: 'transfer', o_ect_notify: 'transfer' };
     return { audio_remote: remote, events_listener: { events: '*', listener: ({ type, description, getSipResponseCode }) => {
-      if (names[type]) tell(names[type], { cause: description });
+      if (names[type]) tell(names[type], { cause: description, kind: type });
     } } };
   };
   const stack = await new Promise((resolve, reject) => SIPml.init(() => {
@@ -346,6 +358,7 @@ libraries.sipml = async (options) => {
     press: (digit) => session.dtmf(digit),
     hold: () => session.hold(),
     resume: () => session.resume(),
+    transfer: (uri) => void session.transfer(uri),
     unregister: () => registration.unregister(),
   };
 };

@@ -63,6 +63,7 @@ pub struct Options {
     authority: Option<PathBuf>,
     encryption: Option<&'static str>,
     rtcp_mux: bool,
+    contacts: String,
     contact: Option<String>,
     ice: bool,
 }
@@ -133,6 +134,14 @@ impl Options {
         self
     }
 
+    /// Watches the presence of this URI, and tells its own.
+    #[must_use]
+    pub fn watches(mut self, uri: &str) -> Self {
+        self.contacts
+            .push_str(&format!("\"watched\" <{uri}>;presence=p2p\n"));
+        self
+    }
+
     /// Further account parameters, such as `;auth_user=u;auth_pass=p`.
     #[must_use]
     pub fn account(mut self, parameters: &str) -> Self {
@@ -194,6 +203,7 @@ impl Baresip {
             authority: None,
             encryption: None,
             rtcp_mux: false,
+            contacts: String::new(),
             contact: None,
             ice: false,
         }
@@ -241,7 +251,7 @@ impl Baresip {
             "" => String::new(),
             uri => format!("\"Contact\" <{uri}>\n"),
         };
-        write("contacts", &contacts)?;
+        write("contacts", &format!("{contacts}{}", options.contacts))?;
         write("current_contact", contact)?;
         let mut arguments = vec!["-f".as_ref(), folder.as_os_str()];
         if options.contact.is_some() {
@@ -446,6 +456,21 @@ impl Baresip {
         recording(&self.sounds, "-dec.wav")
     }
 
+    /// The recordings of what it heard, one for each call, in the order in which they began.
+    ///
+    /// # Errors
+    ///
+    /// When their folder cannot be read.
+    pub fn heard_each(&self) -> Result<Vec<PathBuf>> {
+        let mut found: Vec<PathBuf> = std::fs::read_dir(&self.sounds)
+            .with_context(|| format!("read {}", self.sounds.display()))?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.to_string_lossy().ends_with("-dec.wav"))
+            .collect();
+        found.sort_by_key(|path| path.metadata().and_then(|data| data.created()).ok());
+        Ok(found)
+    }
+
     /// The recording of what it sent.
     ///
     /// # Errors
@@ -538,6 +563,11 @@ fn configuration(options: &Options, sounds: &Path, port: u16, control: u16) -> R
     } else {
         ""
     };
+    let presence = if options.contacts.is_empty() {
+        ""
+    } else {
+        "module_app presence.so\n"
+    };
     let mux = if options.rtcp_mux { "yes" } else { "no" };
     Ok(format!(
         "poll_method epoll
@@ -568,7 +598,7 @@ module sndfile.so
 module_tmp account.so
 module_app menu.so
 module_app contact.so
-module_app ctrl_tcp.so
+{presence}module_app ctrl_tcp.so
 ctrl_tcp_listen 127.0.0.1:{control}
 snd_path {sounds}
 redial_attempts 0

@@ -280,6 +280,39 @@ impl Browser {
         self.command("resume", json!([])).map(drop)
     }
 
+    /// Sends the far end to a URI (not by SIP.js); see the events `transfer`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Browser::command`].
+    pub fn transfer(&mut self, uri: &str) -> Result<()> {
+        self.command("transfer", json!([uri])).map(drop)
+    }
+
+    /// Joins the far ends of the last two calls (JsSIP).
+    ///
+    /// # Errors
+    ///
+    /// As [`Browser::command`].
+    pub fn transfer_to(&mut self) -> Result<()> {
+        self.command("transferTo", json!([])).map(drop)
+    }
+
+    /// Waits for an event of this kind that fits, from the beginning on.
+    ///
+    /// # Errors
+    ///
+    /// When the time is up; the message lists the events that did come.
+    pub fn wait_for(
+        &self,
+        kind: &str,
+        limit: Duration,
+        fits: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        let what = format!("event {kind} that fits");
+        self.wait(&what, limit, |entry| entry["event"] == kind && fits(entry))
+    }
+
     /// Sends a text outside any call and tells the status of the answer; JsSIP only.
     ///
     /// # Errors

@@ -35,6 +35,7 @@ impl Dnsmasq {
             "--user=root",
             "--pid-file=",
             "--local=/test/",
+            "--local-ttl=60",
             "--log-queries",
             "--log-facility=-",
         ]

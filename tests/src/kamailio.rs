@@ -19,6 +19,9 @@ const TLS: u16 = 1;
 const WS: u16 = 2;
 const WSS: u16 = 3;
 
+/// Empty tables for Kamailio's text database.
+pub(crate) const TABLES: &str = "/usr/share/kamailio/dbtext/kamailio";
+
 /// The hash of the challenges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Digest {
@@ -36,8 +39,8 @@ pub enum Digest {
 #[derive(Debug)]
 pub struct Kamailio {
     process: Process,
-    program: PathBuf,
-    arguments: Vec<String>,
+    /// The program and its arguments, to start it again.
+    command: Box<(PathBuf, Vec<String>)>,
     address: SocketAddr,
     control: String,
 }
@@ -64,6 +67,24 @@ impl Kamailio {
     /// When it does not start.
     pub fn start(lab: &Lab, digest: Digest, switches: &[&str]) -> Result<Self> {
         Self::launch(lab, digest, None, switches)
+    }
+
+    /// As [`Kamailio::start`], with presence: it keeps what is published, and tells who subscribes.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn start_presence(lab: &Lab) -> Result<Self> {
+        // The tables that Debian's package brings, empty.
+        let (from, tables) = (Path::new(TABLES), lab.path("tables"));
+        std::fs::create_dir_all(&tables).context("make a folder for tables")?;
+        for entry in std::fs::read_dir(from).with_context(|| format!("read {TABLES}"))? {
+            let entry = entry?;
+            std::fs::copy(entry.path(), tables.join(entry.file_name()))
+                .with_context(|| format!("copy {}", entry.path().display()))?;
+        }
+        let switch = format!("PRESENCE=\"text://{}\"", tables.display());
+        Self::launch(lab, Digest::Md5, None, &[&switch])
     }
 
     fn launch(lab: &Lab, digest: Digest, files: Option<&Files>, switches: &[&str]) -> Result<Self> {
@@ -108,8 +129,7 @@ impl Kamailio {
         let process = Process::start(lab, "kamailio", &program, &arguments, &[])?;
         let mut this = Self {
             process,
-            program,
-            arguments,
+            command: Box::new((program, arguments)),
             address: SocketAddr::from(([127, 0, 0, 1], port)),
             control,
         };
@@ -149,7 +169,8 @@ impl Kamailio {
     ///
     /// When it does not start.
     pub fn start_again(&mut self, lab: &Lab) -> Result<()> {
-        self.process = Process::start(lab, "kamailio", &self.program, &self.arguments, &[])?;
+        let (program, arguments) = &*self.command;
+        self.process = Process::start(lab, "kamailio", program, arguments, &[])?;
         self.wait_ready()
     }
 

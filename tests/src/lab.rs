@@ -31,6 +31,8 @@ pub enum Peer {
     Kamailio,
     /// Kamailio with its modules for TLS and WebSockets.
     KamailioSecure,
+    /// Kamailio with its modules for presence.
+    KamailioPresence,
     /// coturn, a STUN and TURN server.
     Coturn,
     /// Chromium, Node.js and the SIP libraries for browsers, as `cargo xtask peers` installs them.
@@ -52,6 +54,11 @@ impl Peer {
             Self::Kamailio => find("kamailio").is_some(),
             Self::KamailioSecure => {
                 find("kamailio").is_some() && ["tls.so", "websocket.so"].iter().all(|m| module(m))
+            }
+            Self::KamailioPresence => {
+                find("kamailio").is_some()
+                    && ["presence.so", "presence_xml.so"].iter().all(|m| module(m))
+                    && std::path::Path::new(crate::kamailio::TABLES).is_dir()
             }
             Self::Coturn => find("turnserver").is_some(),
             Self::Browser => crate::browser::is_there(),

@@ -665,7 +665,7 @@ fn baresip_proves_itself() {
             );
             tokio::time::sleep(Duration::from_millis(500)).await;
             ensure!(endpoint.active_calls() == 1);
-            baresip.quit()?;
+            tokio::task::spawn_blocking(move || baresip.quit()).await??;
             endpoint.shutdown(Duration::ZERO).await;
             Ok(())
         })

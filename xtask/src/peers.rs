@@ -56,6 +56,11 @@ pub(crate) const PEERS: &[Peer] = &[
         purpose: "Kamailio over WebSockets",
     },
     Peer {
+        program: "kamailio/modules/presence.so",
+        package: "kamailio-presence-modules",
+        purpose: "Kamailio's presence",
+    },
+    Peer {
         program: "rtpengine",
         package: "rtpengine-daemon",
         purpose: "what the gateway is measured beside",

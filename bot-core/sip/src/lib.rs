@@ -10,9 +10,11 @@ pub mod ids;
 mod invite;
 pub mod message;
 mod outbound;
+mod publication;
 mod registration;
 #[cfg(feature = "rsip")]
 pub mod rsip_interop;
+mod subscription;
 pub mod timers;
 pub mod transaction;
 pub mod ua;

@@ -441,8 +441,10 @@ fn methods_inside_a_call() {
     let cases = [
         ("OPTIONS", 200, HeaderName::Allow),
         ("MESSAGE", 200, HeaderName::Via),
-        ("SUBSCRIBE", 405, HeaderName::Allow),
-        ("REFER", 405, HeaderName::Allow),
+        // Only the news of a transfer are to be had in a call; and a transfer has somewhere to go.
+        ("SUBSCRIBE", 489, HeaderName::AllowEvents),
+        ("REFER", 400, HeaderName::Via),
+        ("PUBLISH", 405, HeaderName::Allow),
         ("FOO", 501, HeaderName::Allow),
     ];
     for (n, (method, status, header)) in cases.into_iter().enumerate() {

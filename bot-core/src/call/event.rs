@@ -73,6 +73,29 @@ pub enum CallEvent {
         /// Its body, as it came.
         body: Vec<u8>,
     },
+    /// A MESSAGE in the call (RFC 3428).
+    Message {
+        /// Its Content-Type, usually `text/plain`.
+        content_type: String,
+        /// Its body, as it came.
+        body: Vec<u8>,
+    },
+    /// The far end asks that we call somebody else in its place (REFER). What became of that is told by
+    /// [`CallEvent::Transferred`]; it may also have been refused.
+    TransferRequested {
+        /// Whom it wants to be called, as a URI.
+        to: String,
+    },
+    /// A transfer that we asked for goes on: the far end got this status from whom it calls.
+    TransferProgress {
+        /// 100 tries, 180 rings, 200 was answered; 300 and more: it failed.
+        status: u16,
+    },
+    /// The call goes on with another far end: it was transferred, or replaced (RFC 3891).
+    Transferred {
+        /// Whose call it is now, as a URI.
+        with: String,
+    },
     /// The last event.
     Ended(HangupCause),
 }

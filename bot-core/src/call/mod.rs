@@ -23,6 +23,8 @@ mod playback;
 mod reason;
 mod recording;
 mod shared;
+mod texting;
+mod transfer;
 
 pub use active::Call;
 pub use audio::{AudioIn, AudioOut};
@@ -39,6 +41,8 @@ pub use outgoing::{Dial, OutgoingCall};
 pub use playback::{Play, PlayEnd, Playback};
 pub use reason::Reason;
 pub use recording::{Record, RecordEnd, Recorded, Recording};
+pub use transfer::{Transfer, TransferPolicy, TransferRequest, Transferred, Transferring};
 
 pub(crate) use outgoing::DialRequest;
 pub(crate) use shared::{Guard, Phase, Shared};
+pub(crate) use transfer::Continued;

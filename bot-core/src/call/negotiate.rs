@@ -32,6 +32,10 @@ pub(crate) struct Negotiation {
     before: Direction,
     /// What ICE will need; taken when it is first needed.
     ice: Option<IceParts>,
+    /// Where the media is, for another dialog about it.
+    home: Place,
+    /// What servers gave, for the same.
+    gathered: Vec<IceCandidate>,
     /// Our own offers have ICE.
     offer_ice: bool,
     /// The far end is told relayed addresses alone, so that without ICE there
@@ -40,6 +44,7 @@ pub(crate) struct Negotiation {
 }
 
 /// Where this side's RTP is, and what it is called.
+#[derive(Clone)]
 pub(crate) struct Place {
     /// The address that the socket is bound on.
     pub(crate) bind: IpAddr,
@@ -233,6 +238,8 @@ impl Negotiation {
         let mut random = [0; UFRAG_SEED + PWD_SEED];
         random.copy_from_slice(&path[..UFRAG_SEED + PWD_SEED]);
         Self {
+            home: place.clone(),
+            gathered: Vec::new(),
             negotiator,
             current: None,
             plain,
@@ -263,9 +270,26 @@ impl Negotiation {
         if let (true, Some(relayed)) = (self.relay_only, first) {
             self.negotiator.set_local(relayed);
         }
+        self.gathered.clone_from(&gathered);
         if let Some(parts) = &mut self.ice {
             parts.gathered = gathered;
         }
+    }
+
+    /// The negotiation of another dialog about the same media: with whom the call goes on after a transfer. The other
+    /// may never have known what was agreed on here.
+    pub(crate) fn anew(
+        &self,
+        options: &MediaOptions,
+        call: &CallInfo,
+        session_id: u64,
+        secrets: [[u8; 32]; 2],
+    ) -> Self {
+        let mut anew = Self::new(options, call, self.home.clone(), session_id, secrets);
+        if !self.gathered.is_empty() {
+            anew.add_candidates(self.gathered.clone());
+        }
+        anew
     }
 
     /// The address of ours that the far end is told, as things stand before any

@@ -27,6 +27,8 @@ pub(crate) struct DialRequest {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) follow_redirects: bool,
     pub(crate) max_forwards: Option<u8>,
+    /// The call of ours that goes on with whom this reaches.
+    pub(crate) continues: Option<Arc<Shared>>,
     pub(crate) way: Option<Way>,
     pub(crate) session_timer: Option<Duration>,
     pub(crate) require_reliable: bool,

@@ -6,7 +6,7 @@ mod signalled;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::dtmf::DigitBuffer;
 use super::negotiate::Negotiation;
 use super::playback::PlayEnd;
+use super::transfer::TransferQueue;
 use super::{CallEvent, Cause, HangupCause, Party};
 use crate::driver::media::MediaHandle;
 use crate::endpoint::EndpointShared;
@@ -44,7 +45,8 @@ pub(crate) enum Phase {
 pub(crate) struct Shared {
     pub(crate) info: Arc<CallInfo>,
     pub(crate) endpoint: Arc<EndpointShared>,
-    signalling: OnceLock<SipHandle>,
+    /// A transfer puts another in its place.
+    signalling: RwLock<Option<SipHandle>>,
     phase: watch::Sender<Phase>,
     events: OnceLock<broadcast::Sender<CallEvent>>,
     state: Mutex<State>,
@@ -83,6 +85,8 @@ pub(crate) struct State {
     /// The files recorded to, and whether each is whole.
     pub(crate) recordings: Vec<(PathBuf, bool)>,
     pub(crate) all_digits: String,
+    /// What the far end asks that this call become.
+    pub(crate) transfers: TransferQueue,
     /// The call is in a bridge.
     pub(crate) bridged: bool,
     /// Keys or a path did not come about while the call rang.
@@ -110,7 +114,7 @@ impl Shared {
         Arc::new(Self {
             info,
             endpoint,
-            signalling: OnceLock::new(),
+            signalling: RwLock::default(),
             phase: watch::Sender::new(Phase::Trying),
             events: OnceLock::new(),
             state: Mutex::new(State {
@@ -134,6 +138,7 @@ impl Shared {
                 media_closing: false,
                 recordings: Vec::new(),
                 all_digits: String::new(),
+                transfers: TransferQueue::default(),
                 bridged: false,
                 early_media_failed: false,
                 hanging_up: false,
@@ -145,7 +150,16 @@ impl Shared {
     }
 
     pub(crate) fn bind(&self, signalling: SipHandle) {
-        let _ = self.signalling.set(signalling);
+        let mut bound = self
+            .signalling
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *bound = Some(signalling);
+    }
+
+    pub(crate) fn signalling(&self) -> Option<SipHandle> {
+        let bound = self.signalling.read();
+        bound.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -160,7 +174,7 @@ impl Shared {
 
     /// Asks signalling for something; an error means that the endpoint is gone.
     pub(crate) fn act(&self, act: Act) -> Result<()> {
-        match self.signalling.get() {
+        match self.signalling() {
             Some(signalling) => signalling.act(act),
             None => Err(Error::Closed),
         }
@@ -215,7 +229,7 @@ impl Shared {
             }
             state.hanging_up = true;
         }
-        if let Some(signalling) = self.signalling.get() {
+        if let Some(signalling) = self.signalling() {
             signalling.hang_up(headers);
         }
     }
@@ -262,6 +276,10 @@ impl Shared {
     /// It must be made before the state is looked at, or a change is missed.
     pub(crate) fn changed(&self) -> tokio::sync::futures::Notified<'_> {
         self.changed.notified()
+    }
+
+    pub(crate) fn notify_changed(&self) {
+        self.changed.notify_waiters();
     }
 
     /// Time since the answer, up to the end.

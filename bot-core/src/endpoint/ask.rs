@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Endpoint, EndpointShared};
+use super::{Endpoint, EndpointShared, Sender};
 use crate::error::Result;
 use crate::service::Reply;
 use crate::signalling::sip::{self, Way};
@@ -22,7 +22,7 @@ pub struct Ask {
 pub(crate) struct AskRequest {
     pub(crate) method: String,
     pub(crate) uri: String,
-    pub(crate) from: Option<String>,
+    pub(crate) sender: Sender,
     pub(crate) to: Option<String>,
     pub(crate) way: Option<Way>,
     pub(crate) headers: Vec<(String, String)>,
@@ -37,7 +37,7 @@ impl Endpoint {
             request: AskRequest {
                 method: method.into(),
                 uri: uri.into(),
-                from: None,
+                sender: Sender::default(),
                 to: None,
                 way: None,
                 headers: Vec::new(),
@@ -48,9 +48,15 @@ impl Endpoint {
 }
 
 impl Ask {
-    /// Who asks; `sip:callbot@` our address by default.
+    /// The account to ask from, by its address of record. Without it, it is the account whose domain is meant.
+    pub fn account(mut self, aor: impl Into<String>) -> Self {
+        self.request.sender.account = Some(aor.into());
+        self
+    }
+
+    /// Who asks; the account's URI, or `sip:callbot@` our address, by default.
     pub fn from(mut self, uri: impl Into<String>) -> Self {
-        self.request.from = Some(uri.into());
+        self.request.sender.from = Some(uri.into());
         self
     }
 

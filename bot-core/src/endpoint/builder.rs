@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{Endpoint, EndpointShared, ReliableProvisionals, SessionTimer};
 use crate::account::Account;
+use crate::call::TransferPolicy;
 use crate::call::negotiate::MediaOptions;
 use crate::driver::certificate::Identity;
 use crate::driver::clock::Clock;
@@ -68,6 +69,8 @@ pub struct EndpointBuilder {
     max_calls: usize,
     media_threads: usize,
     rtp_timeout: Duration,
+    transfers: TransferPolicy,
+    packages: Vec<String>,
     user_agent: String,
     reliable: ReliableProvisionals,
     session_timer: Option<SessionTimer>,
@@ -104,6 +107,8 @@ impl Default for EndpointBuilder {
             max_calls: 5_000,
             media_threads: std::thread::available_parallelism().map_or(1, usize::from),
             rtp_timeout: Duration::from_secs(10),
+            transfers: TransferPolicy::default(),
+            packages: Vec::new(),
             user_agent: concat!("callbot/", env!("CARGO_PKG_VERSION")).to_owned(),
             reliable: ReliableProvisionals::default(),
             session_timer: Some(SessionTimer::default()),
@@ -309,6 +314,21 @@ impl EndpointBuilder {
         self
     }
 
+    /// What is done when a far end asks that its call go on with somebody else (REFER): it is refused by default.
+    /// A call may have its own way, by [`Call::on_transfer`](crate::Call::on_transfer).
+    pub fn transfers(mut self, policy: TransferPolicy) -> Self {
+        self.transfers = policy;
+        self
+    }
+
+    /// The event packages that this endpoint tells of, such as `presence` or `message-summary`: who subscribes to one
+    /// is a service's to accept, by [`Service::on_subscribe`](crate::Service::on_subscribe); who asks for another is
+    /// refused (489). Without any a SUBSCRIBE is a request like others.
+    pub fn packages<P: Into<String>>(mut self, packages: impl IntoIterator<Item = P>) -> Self {
+        self.packages = packages.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// What the User-Agent and Server headers say.
     pub fn user_agent(mut self, name: impl Into<String>) -> Self {
         self.user_agent = name.into();
@@ -481,6 +501,7 @@ impl EndpointBuilder {
             clock,
             sounds: SoundCache::new(),
             rtp_timeout: self.rtp_timeout,
+            transfers: self.transfers,
             accounts,
             active: watch::Sender::new(0),
             bots: TaskTracker::new(),
@@ -502,6 +523,7 @@ impl EndpointBuilder {
             session_timer: self.session_timer,
             register_rate: self.register_rate,
             seed: self.seed,
+            packages: self.packages,
         };
         sip::spawn(
             settings,

@@ -4,9 +4,13 @@ mod accounts;
 mod ask;
 mod builder;
 mod listeners;
+mod message;
+mod notifier;
+mod publication;
 mod serve;
 mod shared;
 mod signalling_options;
+mod subscription;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +20,15 @@ use tokio::sync::oneshot;
 pub use ask::Ask;
 pub(crate) use ask::AskRequest;
 pub use builder::EndpointBuilder;
+pub(crate) use message::Sender;
+pub use message::TextMessage;
+pub use notifier::{IncomingSubscription, Subscriber};
+pub(crate) use publication::Published;
+pub use publication::{Publication, PublicationStatus, Publish};
 pub(crate) use shared::EndpointShared;
 pub use signalling_options::{Refresher, ReliableProvisionals, SessionTimer};
+pub use subscription::{Notification, Subscribe, Subscription, SubscriptionStatus};
+pub(crate) use subscription::{Told as SubscriptionTold, Wanted as SubscriptionWanted};
 
 use crate::call::{Dial, IncomingCall};
 use crate::driver::connection::ConnectionStatistics;
@@ -93,6 +104,9 @@ impl Endpoint {
             match arrival {
                 Arrival::Call(call) => return Some(IncomingCall::new(call)),
                 Arrival::Request(pending, _) => pending.reply(Reply::status(405)).await,
+                Arrival::Subscription(subscription) => {
+                    let _ = subscription.reject(480).await;
+                }
             }
         }
     }

@@ -29,6 +29,12 @@ pub(crate) async fn serve(shared: &Arc<EndpointShared>, service: Arc<impl Servic
                 let service = service.clone();
                 shared.bots.spawn(run(service, call));
             }
+            Arrival::Subscription(subscription) => {
+                let service = service.clone();
+                shared
+                    .bots
+                    .spawn(async move { service.on_subscribe(*subscription).await });
+            }
             Arrival::Request(pending, request) => {
                 let service = service.clone();
                 shared.bots.spawn(async move {

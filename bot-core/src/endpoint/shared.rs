@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::call::TransferPolicy;
 use crate::call::negotiate::MediaOptions;
 use crate::driver::clock::Clock;
 use crate::driver::connection::Links;
@@ -34,6 +35,8 @@ pub(crate) struct EndpointShared {
     pub(crate) clock: Clock,
     pub(crate) sounds: SoundCache,
     pub(crate) rtp_timeout: Duration,
+    /// What is done when a far end asks that a call go on with somebody else.
+    pub(crate) transfers: TransferPolicy,
     pub(crate) accounts: Accounts,
     /// How many calls stand.
     pub(crate) active: watch::Sender<usize>,

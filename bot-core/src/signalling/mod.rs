@@ -11,9 +11,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::call::HangupCause;
+use crate::call::{HangupCause, Shared};
+use crate::error::Result;
+use crate::service::Reply;
 
 pub use identity::{Diversion, HistoryEntry, Identity, Privacy};
 
@@ -69,6 +72,24 @@ pub(crate) enum Act {
     },
     /// Asks whether the far end still knows this dialog.
     Probe,
+    /// A request in the call whose answer matters: MESSAGE, INFO.
+    Inside {
+        method: &'static str,
+        content_type: String,
+        body: Bytes,
+        reply: oneshot::Sender<Result<Reply>>,
+    },
+    /// Asks the far end to call somebody else.
+    Transfer {
+        to: TransferTo,
+        referred_by: Option<String>,
+        news: mpsc::Sender<TransferNews>,
+    },
+    /// Refuses what the far end asked for by a REFER.
+    RefuseTransfer {
+        refer: ReferToken,
+        status: u16,
+    },
 }
 
 impl Act {
@@ -130,10 +151,54 @@ pub(crate) enum Signal {
         content_type: String,
         body: Bytes,
     },
+    Message {
+        content_type: String,
+        body: Bytes,
+    },
     /// The far end answered a probe.
     Alive,
     /// Always the last.
     Ended(HangupCause),
+}
+
+/// Whom the far end shall call.
+#[derive(Debug)]
+pub(crate) enum TransferTo {
+    Uri(String),
+    /// Whom this call is with, in our place.
+    Call(Arc<Shared>),
+}
+
+/// What is heard of a transfer that we asked for.
+#[derive(Debug)]
+pub(crate) enum TransferNews {
+    Progress(u16),
+    /// A final status: of whom the far end called, or of the REFER itself.
+    Decided {
+        status: u16,
+        reason: String,
+    },
+    /// The far end took it, and tells no more.
+    Untold,
+    /// The far end was not asked, or did not answer; says why.
+    NotAsked(String),
+    /// Nothing was heard any more; says why.
+    Lost(String),
+}
+
+/// Names a REFER of the far end to the signalling that brought it.
+pub(crate) type ReferToken = sip::ReferId;
+
+/// What the far end asks for by a REFER.
+#[derive(Clone, Debug)]
+pub(crate) struct TransferAsked {
+    pub(crate) refer: ReferToken,
+    /// Whom to call.
+    pub(crate) target: String,
+    /// The call there whose place to take, as a Replaces header names it.
+    pub(crate) replaces: Option<String>,
+    /// Who asks, as the Referred-By header says (RFC 3892).
+    pub(crate) referred_by: Option<String>,
 }
 
 /// What the far end's final answer says of itself.
@@ -153,6 +218,8 @@ pub struct CallInfo {
     pub(crate) remote: Option<SocketAddr>,
     pub(crate) transport: &'static str,
     pub(crate) headers: Vec<(String, String)>,
+    /// We placed the call.
+    pub(crate) placed: bool,
     pub(crate) media: MediaAddress,
     pub(crate) account: Option<String>,
     /// Who proved to be the caller.
@@ -173,6 +240,11 @@ pub(crate) struct MediaAddress {
 impl CallInfo {
     pub(crate) fn media_address(&self) -> MediaAddress {
         self.media
+    }
+
+    /// Our own URI in this call.
+    pub(crate) fn own(&self) -> &str {
+        if self.placed { &self.from } else { &self.to }
     }
 
     /// The Call-ID (RFC 3261 8.1.1.4).

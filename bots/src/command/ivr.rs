@@ -11,7 +11,7 @@ use super::{Misuse, Outcome, runner};
 /// Answer every call with the menus and prompts of a flow file.
 ///
 /// A flow is YAML or JSON: states, each a list of steps such as play, gather,
-/// record, branch, goto, hangup. `callbot check FLOW` says what is wrong with
+/// record, transfer, branch, goto, hangup. `callbot check FLOW` says what is wrong with
 /// one, and `callbot check --schema` prints its JSON Schema for your editor.
 #[derive(Args, Debug)]
 #[command(after_help = "\

@@ -172,7 +172,11 @@ fn walk(state: &State) -> Walk {
         answered |= step.action.answers();
         waits |= matches!(
             step.action,
-            Action::Gather(_) | Action::Record(_) | Action::Pause(_) | Action::Ring(_)
+            Action::Gather(_)
+                | Action::Record(_)
+                | Action::Pause(_)
+                | Action::Ring(_)
+                | Action::Transfer(_)
         );
         let mut edge = |to: StateId| {
             edges.push(Edge {
@@ -204,6 +208,10 @@ fn walk(state: &State) -> Walk {
                     .chain(branch.otherwise)
                     .for_each(&mut edge);
                 branch.otherwise.is_none()
+            }
+            Action::Transfer(transfer) => {
+                transfer.on_failure.into_iter().for_each(&mut edge);
+                transfer.on_failure.is_none()
             }
             Action::Play(play) => play.repeat.is_some(),
             Action::Reject(_) | Action::Hangup => false,

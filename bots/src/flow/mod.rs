@@ -25,8 +25,8 @@
 //!
 //! # Steps
 //!
-//! A call begins unanswered. `play`, `gather`, `record` and `dtmf` answer it
-//! when it is not yet answered; after the last step of a state it is hung up.
+//! A call begins unanswered. `play`, `gather`, `record`, `dtmf` and `transfer`
+//! answer it when it is not yet answered; after the last step of a state it is hung up.
 //!
 //! | step | meaning |
 //! |---|---|
@@ -38,6 +38,7 @@
 //! | `branch: {value: '{from}', on: {'100': boss, '+49...': german}, otherwise: menu}` | go where a value leads |
 //! | `record: FILE.wav` | `{file, max: 60s, silence: 3s or never, finish_on: '#', beep: true, stereo: false}` |
 //! | `dtmf: '12w#'` | press keys, w and W are pauses of 0.5 s and 1 s; `{digits, tone: 100ms, gap: 100ms}` |
+//! | `transfer: 'sip:sales@pbx'` | send the caller there; `{to, attended: false, prompt, timeout: 30s, on_failure}` |
 //! | `pause: 500ms` | do nothing |
 //! | `goto: STATE` | go on in another state |
 //! | `hangup` | end the call |
@@ -49,6 +50,10 @@
 //! `on_timeout`, `on_invalid` (where to go after the last try; without
 //! `on_invalid` as `on_timeout`, without both to the next step),
 //! `invalid_prompt` and `timeout_prompt` (played between tries).
+//!
+//! `transfer` asks the caller's telephone to call `to` (a blind transfer), or with `attended: true` calls there
+//! itself, plays `prompt` over and over meanwhile, and hands the caller over when it is answered within `timeout`.
+//! When that has come about, the call is over; when it fails, the call goes on with `on_failure`, or with the next step.
 //!
 //! **Prompts** are a name from `prompts:`, a file, `builtin:NAME`,
 //! `tone:440Hz 1s`, `silence:500ms`, `spell:{digits}` (key by key), or a list of
@@ -73,6 +78,7 @@ mod prompts;
 mod read;
 mod steps;
 mod text;
+mod transfer;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -82,7 +88,7 @@ use std::path::{Path, PathBuf};
 use model::StateId as Id;
 pub use model::{
     Action, Branch, Dtmf, Flow, Gather, Play, PromptRef, Record, Reject, State, StateId, Step,
-    ToneSpec,
+    ToneSpec, Transfer,
 };
 pub use pattern::{KEYS, KeySet, Pattern};
 pub(crate) use problem::nearest;

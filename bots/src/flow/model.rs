@@ -93,8 +93,8 @@ pub struct Step {
 /// What one step does.
 ///
 /// A call begins unanswered. `Ring` and `Reject` are found only where it is
-/// certainly still unanswered; `Play`, `Gather`, `Record` and `Dtmf` answer a
-/// call that is not yet answered.
+/// certainly still unanswered; `Play`, `Gather`, `Record`, `Dtmf` and `Transfer`
+/// answer a call that is not yet answered.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// Let the phone ring (180) for so long.
@@ -113,6 +113,8 @@ pub enum Action {
     Record(Record),
     /// Press keys.
     Dtmf(Dtmf),
+    /// Send the caller to somebody else, which ends the call here.
+    Transfer(Transfer),
     /// Do nothing for so long; neither answers nor discards digits.
     Pause(Duration),
     /// Go to another state.
@@ -133,6 +135,7 @@ impl Action {
             Self::Branch(_) => "branch",
             Self::Record(_) => "record",
             Self::Dtmf(_) => "dtmf",
+            Self::Transfer(_) => "transfer",
             Self::Pause(_) => "pause",
             Self::Goto(_) => "goto",
             Self::Hangup => "hangup",
@@ -148,6 +151,7 @@ impl Action {
                 &gather.invalid_prompt,
                 &gather.timeout_prompt,
             ],
+            Self::Transfer(transfer) => [&transfer.prompt, &[], &[]],
             _ => [&[], &[], &[]],
         };
         lists.into_iter().flatten()
@@ -157,7 +161,12 @@ impl Action {
     pub fn answers(&self) -> bool {
         matches!(
             self,
-            Self::Answer | Self::Play(_) | Self::Gather(_) | Self::Record(_) | Self::Dtmf(_)
+            Self::Answer
+                | Self::Play(_)
+                | Self::Gather(_)
+                | Self::Record(_)
+                | Self::Dtmf(_)
+                | Self::Transfer(_)
         )
     }
 }
@@ -320,4 +329,20 @@ pub struct Dtmf {
     pub tone: Duration,
     /// How long to wait after each key.
     pub gap: Duration,
+}
+
+/// Sending the caller to somebody else. When it succeeds, the call is over.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Transfer {
+    /// To whom: a SIP URI. What a variable brings in is escaped.
+    pub to: Template,
+    /// Whether whoever it is is called first, and the caller is handed over only when they answered; else the
+    /// caller's telephone is asked to call there.
+    pub attended: bool,
+    /// Played to the caller, over and over, while they are being called; for an attended transfer only.
+    pub prompt: Vec<PromptRef>,
+    /// How long an attended transfer waits for an answer.
+    pub timeout: Duration,
+    /// Where to go when it fails; `None` is the next step.
+    pub on_failure: Option<StateId>,
 }

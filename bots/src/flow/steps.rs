@@ -10,7 +10,7 @@ use super::text::Template;
 use super::tree::{Key, Node, Value};
 
 /// The vocabulary: each step with the shortest thing that can be written after it.
-const STEPS: [(&str, &str); 11] = [
+const STEPS: [(&str, &str); 12] = [
     ("ring", "2s"),
     ("answer", ""),
     ("reject", "486"),
@@ -19,6 +19,7 @@ const STEPS: [(&str, &str); 11] = [
     ("branch", "{value: '{from}', on: {'100': boss}}"),
     ("record", "'rec/{date}-{call_id}.wav'"),
     ("dtmf", "'12#'"),
+    ("transfer", "'sip:sales@pbx.example'"),
     ("pause", "500ms"),
     ("goto", "menu"),
     ("hangup", ""),
@@ -166,6 +167,7 @@ impl Reader<'_> {
             "branch" => Action::Branch(self.branch(field)?),
             "record" => Action::Record(self.record(field)?),
             "dtmf" => Action::Dtmf(self.dtmf(field)?),
+            "transfer" => Action::Transfer(self.transfer(field)?),
             "pause" => Action::Pause(self.some_time(field, "leave the step out")?),
             "goto" => Action::Goto(self.state(field)?),
             "hangup" => {

@@ -3,6 +3,7 @@
 mod gather;
 mod prompts;
 mod run;
+mod transfer;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -143,6 +143,7 @@ impl<'a> Run<'a> {
                     .gap(dtmf.gap)
                     .await?;
             }
+            Action::Transfer(transfer) => return self.transfer(transfer).await,
             Action::Pause(time) => {
                 let time = *time;
                 tokio::select! {
@@ -259,7 +260,12 @@ impl<'a> Run<'a> {
         prompts::sounds(prompts, &|variable| self.value(variable))
     }
 
-    fn value(&self, variable: Variable) -> String {
+    /// The call is somebody else's now.
+    pub(super) fn over(&mut self) {
+        self.stage = Stage::Over;
+    }
+
+    pub(super) fn value(&self, variable: Variable) -> String {
         let info = self.monitor.info();
         match variable {
             Variable::Digits => self.digits.clone(),

@@ -19,6 +19,7 @@ pub const BOT: &str = "sip:bot@10.0.0.2";
 pub struct Stage {
     pub caller: Endpoint,
     pub callee: Endpoint,
+    pub network: MemoryNetwork,
     reports: mpsc::Receiver<CallReport>,
 }
 
@@ -34,6 +35,7 @@ impl Stage {
         Self {
             caller,
             callee,
+            network,
             reports,
         }
     }
@@ -51,7 +53,8 @@ impl Stage {
     }
 }
 
-async fn endpoint(network: &MemoryNetwork, ip: [u8; 4]) -> Endpoint {
+/// A host of its own on the network.
+pub async fn endpoint(network: &MemoryNetwork, ip: [u8; 4]) -> Endpoint {
     Endpoint::builder()
         .memory(network.host(ip))
         .seed(u64::from(ip[3]))

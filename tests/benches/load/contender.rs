@@ -18,8 +18,8 @@ use crate::machine::{Cores, is_taken};
 pub(crate) enum Contender {
     /// SIPp's built-in answerer, which has no media.
     SippUas,
-    /// `callbot echo`, with these flags.
-    Callbot(PathBuf, &'static [&'static str]),
+    /// `callbot echo`.
+    Callbot(PathBuf),
     /// `sipbot wait --echo`, a bot on the crates rsipstack and rustrtc.
     Sipbot(PathBuf, String),
     /// The bare UDP reflector of this package.
@@ -45,15 +45,7 @@ impl Contender {
         let binary = callbot::binary().context(
             "no callbot binary: CALLBOT_BIN names none and there is no release build; run `cargo xtask bench`",
         )?;
-        Ok(Self::Callbot(binary, &[]))
-    }
-
-    /// The same with other flags, where it has any.
-    pub(crate) fn with_flags(&self, flags: &'static [&'static str]) -> Self {
-        match self {
-            Self::Callbot(binary, _) => Self::Callbot(binary.clone(), flags),
-            other => other.clone(),
-        }
+        Ok(Self::Callbot(binary))
     }
 
     fn with(yardstick: Self) -> Result<Vec<Self>> {
@@ -66,7 +58,7 @@ impl Contender {
     pub(crate) fn name(&self) -> String {
         match self {
             Self::SippUas => "SIPp `-sn uas`".to_owned(),
-            Self::Callbot(..) => "`callbot echo`".to_owned(),
+            Self::Callbot(_) => "`callbot echo`".to_owned(),
             Self::Sipbot(_, version) => version.clone(),
             Self::Reflector => "bare UDP reflector".to_owned(),
         }
@@ -92,10 +84,14 @@ impl Contender {
                 let uas = Sipp::uas(port).named(&name("uas")).start(lab)?;
                 return Server::standing(Program::Sipp(uas.into()), address);
             }
-            Self::Callbot(binary, flags) => {
+            Self::Callbot(binary) => {
                 let (listen, rtp) = (format!("udp://{address}"), format!("{rtp}-49999"));
-                let echo = ["echo", "--listen", &listen, "--rtp-ports", &rtp];
-                start(lab, &name("callbot"), binary, &[&echo[..], flags].concat())
+                start(
+                    lab,
+                    &name("callbot"),
+                    binary,
+                    &["echo", "--listen", &listen, "--rtp-ports", &rtp],
+                )
             }
             Self::Sipbot(binary, _) => {
                 let listen = address.to_string();

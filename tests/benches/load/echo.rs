@@ -151,7 +151,7 @@ fn table(set: &[Contender], shown: &[Shown], size: Size) -> String {
             let cpu = shown.cpu.median();
             let share = cpu.zip(floor).map(|(figure, floor)| figure / floor);
             let target = match contender {
-                Contender::Callbot(..) => format!(
+                Contender::Callbot(_) => format!(
                     "{}; {}",
                     verdict(share, CPU_TARGET, " times"),
                     verdict(shown.memory.median(), MEMORY_TARGET, " KB")

@@ -138,7 +138,7 @@ pub(crate) fn measure(lab: &Lab, callbot: &Contender, quick: bool) -> Result<Str
             window: Duration::from_secs(15),
         }
     };
-    let Contender::Callbot(binary, _) = callbot else {
+    let Contender::Callbot(binary) = callbot else {
         bail!("only callbot has a gateway");
     };
     let frames = speech()?;

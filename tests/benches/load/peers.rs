@@ -7,6 +7,8 @@
 //!
 //! The sender of a datagram tells its call: the server has a socket for each.
 
+mod messages;
+
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
@@ -23,6 +25,8 @@ use str0m::media::MediaKind;
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{RtpWrite, Ssrc};
 use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc};
+
+use messages::{header, line};
 
 /// How long datagrams may gather.
 const LOOK: Duration = Duration::from_millis(2);
@@ -159,36 +163,20 @@ impl Peers {
         let now = Instant::now();
         let number = self.calls.len();
         let (path, media) = match self.kind {
-            Kind::Plain => (None, plain_offer(self.own[1])),
+            Kind::Plain => (None, messages::plain_offer(self.own[1])),
             Kind::WebRtc(version) => {
                 let (path, offer) = self.browser(version, now)?;
                 (Some(Box::new(path)), offer)
             }
         };
-        let [own, _] = self.own;
-        let (server, uri) = (self.server, &self.uri);
         // What a browser bundles, though there is one line only: so it is known for one.
         let session = match self.kind {
             Kind::Plain => "",
             Kind::WebRtc(_) => "a=group:BUNDLE 0\r\n",
         };
-        let body = format!(
-            "v=0\r\no=- {number} 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n{session}{media}"
-        );
-        let invite = format!(
-            "INVITE {uri} SIP/2.0\r\n\
-             Via: SIP/2.0/UDP {own};branch=z9hG4bKi{number}\r\n\
-             Max-Forwards: 70\r\n\
-             From: <sip:load@{own}>;tag=t{number}\r\n\
-             To: <{uri}>\r\n\
-             Call-ID: {number}@load\r\n\
-             CSeq: 1 INVITE\r\n\
-             Contact: <sip:load@{own}>\r\n\
-             Content-Type: application/sdp\r\n\
-             Content-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        self.signalling.send_to(invite.as_bytes(), server)?;
+        let body = messages::description(number, &format!("{session}{media}"));
+        let invite = messages::invite(number, self.own[0], &self.uri, &body);
+        self.signalling.send_to(invite.as_bytes(), self.server)?;
         self.calls.push(Call {
             invite,
             invited: now,
@@ -275,25 +263,12 @@ impl Peers {
                 .and_then(|id| id.strip_suffix("@load")?.parse::<usize>().ok())
                 .filter(|number| *number < self.calls.len())
                 .context("an answer to no call of ours")?;
-            self.acknowledge(number, &text)?;
+            let ack = messages::ack(number, self.own[0], &text)?;
+            self.signalling.send_to(ack.as_bytes(), self.server)?;
             if self.calls[number].leg.is_none() {
                 self.connect(number, &text)?;
             }
         }
-        Ok(())
-    }
-
-    fn acknowledge(&self, number: usize, answer: &str) -> Result<()> {
-        let contact = header(answer, "Contact").context("no Contact in the 200")?;
-        let uri = contact.trim_start_matches('<');
-        let uri = uri.split('>').next().unwrap_or(uri);
-        let [own, _] = self.own;
-        let to = header(answer, "To").context("no To in the 200")?;
-        let ack = format!(
-            "ACK {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bKa{number}\r\nMax-Forwards: 70\r\n\
-             From: <sip:load@{own}>;tag=t{number}\r\nTo: {to}\r\nCall-ID: {number}@load\r\nCSeq: 1 ACK\r\nContent-Length: 0\r\n\r\n"
-        );
-        self.signalling.send_to(ack.as_bytes(), self.server)?;
         Ok(())
     }
 
@@ -464,13 +439,6 @@ impl Peers {
     }
 }
 
-fn plain_offer(own: SocketAddr) -> String {
-    format!(
-        "m=audio {} RTP/AVP {PCMU}\r\na=rtpmap:{PCMU} PCMU/8000\r\n",
-        own.port()
-    )
-}
-
 fn ssrc(number: usize) -> Ssrc {
     (number as u32 + 1).into()
 }
@@ -506,13 +474,4 @@ fn receive(socket: &UdpSocket, into: &mut [u8]) -> Result<Option<(usize, SocketA
             Err(why) => return Err(why).context("receive"),
         }
     }
-}
-
-/// The rest of the first line that begins so.
-fn line<'a>(text: &'a str, start: &str) -> Option<&'a str> {
-    text.lines().find_map(|line| line.strip_prefix(start))
-}
-
-fn header<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    line(text, &format!("{name}: "))
 }

@@ -55,7 +55,7 @@ pub(crate) fn measure(lab: &Lab, set: &[Contender], quick: bool) -> Result<Strin
         .map(|((contender, figures), trouble)| {
             let share = figures.median().zip(uas).map(|(figure, uas)| figure / uas);
             let target = match contender {
-                Contender::Callbot(..) => verdict(share, TARGET, " times"),
+                Contender::Callbot(_) => verdict(share, TARGET, " times"),
                 _ => trouble.unwrap_or_default(),
             };
             vec![

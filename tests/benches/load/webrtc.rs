@@ -31,22 +31,15 @@ const MORE: u32 = 2;
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// The legs, the yardstick first.
-const LEGS: [(Kind, &str, &[&str]); 4] = [
-    (Kind::Plain, "RTP, PCMU", &[]),
+const LEGS: [(Kind, &str); 3] = [
+    (Kind::Plain, "RTP, PCMU"),
     (
         Kind::WebRtc(DtlsVersion::Dtls12),
         "ICE, DTLS-SRTP 1.2, Opus",
-        &[],
     ),
     (
         Kind::WebRtc(DtlsVersion::Dtls13),
         "ICE, DTLS-SRTP 1.3, Opus",
-        &[],
-    ),
-    (
-        Kind::WebRtc(DtlsVersion::Dtls13),
-        "the same, each call on a port of its own",
-        &["--port-per-call"],
     ),
 ];
 
@@ -97,8 +90,7 @@ pub(crate) fn measure(lab: &Lab, callbot: &Contender, quick: bool) -> Result<Str
     };
     let mut shown = vec![Shown::default(); LEGS.len()];
     for round in 1..=size.rounds + MORE {
-        for ((kind, name, flags), shown) in LEGS.iter().zip(&mut shown) {
-            let callbot = &callbot.with_flags(flags);
+        for ((kind, name), shown) in LEGS.iter().zip(&mut shown) {
             if shown.cpu.count() >= size.rounds as usize {
                 continue;
             }
@@ -138,7 +130,7 @@ fn table(shown: &[Shown], size: Size) -> String {
     let rows: Vec<_> = LEGS
         .iter()
         .zip(shown)
-        .map(|((kind, name, _), shown)| {
+        .map(|((kind, name), shown)| {
             let cpu = shown.cpu.median();
             let share = cpu.zip(plain).map(|(figure, plain)| figure / plain);
             let target = if *kind == Kind::Plain {

@@ -119,6 +119,40 @@ impl Dialog {
         }
     }
 
+    /// The subscriber's side, made from a NOTIFY that answers our SUBSCRIBE (RFC 6665 section 4.4.1): its From is
+    /// the notifier, whose first request has shown the route.
+    pub(crate) fn from_notify(
+        caller: &CallerSide<'_>,
+        request: &Request,
+        key: Key,
+        peer: Peer,
+    ) -> Self {
+        let headers = &request.headers;
+        let remote = headers
+            .first(&HeaderName::From)
+            .map(|header| header.value.clone());
+        let contact = headers.contact().and_then(Result::ok);
+        Dialog {
+            key,
+            call_id: caller.call_id.clone(),
+            local: caller.local.clone(),
+            remote: remote.unwrap_or_default(),
+            remote_tag: headers
+                .from()
+                .ok()
+                .and_then(|from| from.tag())
+                .unwrap_or_default()
+                .into(),
+            local_number: caller.number,
+            remote_number: None,
+            target: contact
+                .and_then(|contact| contact.uri().ok())
+                .map_or_else(|| caller.request_uri.clone(), |uri| uri.without_headers()),
+            routes: record_routes(headers, false),
+            peer,
+        }
+    }
+
     /// Takes the next number and makes a request with it.
     pub(crate) fn request(&mut self, method: Method, is_live: bool) -> (Request, Target) {
         self.local_number = self.local_number.wrapping_add(1);
@@ -202,6 +236,21 @@ impl Dialog {
 
     pub(crate) fn local_number(&self) -> u32 {
         self.local_number
+    }
+
+    /// Whom the far end says to be, with its tag.
+    pub(crate) fn remote(&self) -> &Bytes {
+        &self.remote
+    }
+
+    /// Where requests are addressed to.
+    pub(crate) fn remote_target(&self) -> &Uri {
+        &self.target
+    }
+
+    /// Whether proxies stay in the way.
+    pub(crate) fn is_routed(&self) -> bool {
+        !self.routes.is_empty()
     }
 }
 

@@ -88,6 +88,7 @@ impl Session {
             ack_due: None,
             modification: None,
             peer_modification: None,
+            refers: Default::default(),
             owns_call_id: false,
             hang_up: None,
             end_cause: None,

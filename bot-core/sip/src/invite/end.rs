@@ -32,7 +32,7 @@ impl Session {
                 self.settle_ack(core);
                 self.send_bye(core, now, headers, EndCause::LocalBye);
             }
-            Phase::Closing | Phase::Over => {}
+            Phase::Closing | Phase::Lingering | Phase::Over => {}
         }
         Ok(())
     }
@@ -81,7 +81,7 @@ impl Session {
                 return;
             }
             // Crossing BYEs: ours is still to be answered.
-            Phase::Closing | Phase::Over => return,
+            Phase::Closing | Phase::Lingering | Phase::Over => return,
             Phase::Accepted | Phase::AckDue | Phase::Established => {}
         }
         self.abandon_modifications(core, now);
@@ -250,6 +250,18 @@ impl Session {
                     result: result.clone(),
                 });
                 self.judge(core, now, &result);
+            }
+            ClientUse::Inside(_, id) => {
+                core.event(Event::Response {
+                    id,
+                    result: match &result {
+                        Err(Failure::Response(response)) => Ok(response.clone()),
+                        other => other.clone(),
+                    },
+                });
+                if self.phase != Phase::Closing {
+                    self.judge(core, now, &result);
+                }
             }
             ClientUse::Update(_) => self.update_finished(core, now, result),
             ClientUse::Probe(invite)

@@ -8,7 +8,10 @@ use super::{Phase, Session};
 use crate::headers::HeaderName;
 use crate::message::{Method, Request, Response, StatusCode};
 use crate::transaction::Key;
-use crate::ua::{Body, ClientUse, Core, Event, ServerUse, Source, UaError, clean_body, put_body};
+use crate::ua::{
+    Body, ClientUse, Core, Event, Inside, RequestId, ServerUse, Source, UaError, clean_body,
+    clean_headers, put_body,
+};
 
 impl Session {
     /// A request in the dialog that is neither ACK nor CANCEL and no copy of an earlier one.
@@ -34,8 +37,24 @@ impl Session {
             response.reason = bytes::Bytes::from_static(b"CSeq Out Of Order");
             return core.respond_stateless(source, request, response);
         }
-        if request.method == Method::Invite {
-            return self.receive_reinvite(core, now, source, request, key);
+        match request.method {
+            Method::Invite => return self.receive_reinvite(core, now, source, request, key),
+            Method::Refer if core.config.allow.contains(&Method::Refer) => {
+                return self.receive_refer(core, now, source, request, key);
+            }
+            Method::Subscribe if core.config.allow.contains(&Method::Refer) => {
+                return self.receive_news_refresh(core, now, source, request, key);
+            }
+            _ => {}
+        }
+        if request.method == Method::Notify && core.config.allow.contains(&Method::Notify) {
+            let status = self.receive_notify(core, now, request);
+            let mut response = request.response(StatusCode(status));
+            if status == 489 {
+                core.allow_events(&mut response.headers);
+            }
+            self.answer_inside(core, now, source, request, key, response);
+            return self.settle_refers(core);
         }
         let is_allowed = core.config.allow.contains(&request.method);
         match request.method {
@@ -75,8 +94,8 @@ impl Session {
     fn status_for(&self, core: &Core, request: &Request) -> u16 {
         match &request.method {
             // A BYE that crosses ours finds the call it means.
-            Method::Bye => 200,
-            _ if self.phase == Phase::Closing => 481,
+            Method::Bye if self.phase != Phase::Lingering => 200,
+            _ if matches!(self.phase, Phase::Closing | Phase::Lingering) => 481,
             Method::Options => 200,
             method @ (Method::Info | Method::Message) if core.config.allow.contains(method) => 200,
             Method::Other(_) => 501,
@@ -115,7 +134,7 @@ impl Session {
         body: Body,
     ) -> Result<(), UaError> {
         clean_body(Some(&body))?;
-        if matches!(self.phase, Phase::Closing | Phase::Over) {
+        if matches!(self.phase, Phase::Closing | Phase::Lingering | Phase::Over) {
             return Err(self.wrong("send INFO"));
         }
         let (mut request, target) = self
@@ -124,6 +143,39 @@ impl Session {
         request.body = put_body(&mut request.headers, Some(body));
         self.authorize(core, &mut request);
         core.start_client(now, request, target, ClientUse::Info(self.id), 1);
+        Ok(())
+    }
+
+    /// A request of any other kind in the dialog; `Event::Response` tells its answer.
+    pub(crate) fn request_inside(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        id: RequestId,
+        inside: Inside,
+    ) -> Result<(), UaError> {
+        clean_headers(&inside.headers)?;
+        clean_body(inside.body.as_ref())?;
+        let is_core = matches!(
+            inside.method,
+            Method::Invite | Method::Ack | Method::Cancel | Method::Bye | Method::Prack
+        );
+        if is_core {
+            return Err(UaError::Invalid {
+                what: "method",
+                value: inside.method.to_string(),
+            });
+        }
+        if matches!(self.phase, Phase::Closing | Phase::Lingering | Phase::Over) {
+            return Err(self.wrong("send a request"));
+        }
+        let (mut request, target) = self
+            .request(core, inside.method)
+            .ok_or(self.wrong("send a request"))?;
+        request.headers.extend(inside.headers);
+        request.body = put_body(&mut request.headers, inside.body);
+        self.authorize(core, &mut request);
+        core.start_client(now, request, target, ClientUse::Inside(self.id, id), 1);
         Ok(())
     }
 

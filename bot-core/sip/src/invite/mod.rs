@@ -2,8 +2,8 @@
 //!
 //! Responsibility: one [`Session`] a call. `offer` is the caller's side up to the final response, `answer` the
 //! callee's, `prack` the provisional responses that are made sure of, `ack` the three-way handshake, `cancel` giving up,
-//! `modify` re-INVITE, `update` UPDATE, `session_timer` the refresh of a call, `end` BYE, and `inside` the other requests
-//! in a dialog.
+//! `modify` re-INVITE, `update` UPDATE, `session_timer` the refresh of a call, `end` BYE, `inside` the other requests in
+//! a dialog, `refer` transfers, and `replaces` calls that take another's place.
 //!
 //! Invariants: `Event::Ended` goes out exactly once, in [`Session::end`], after which the session is `Over`, has
 //! no dialog and is dropped by the user agent; a phase changes in one place only, by [`Session::enter`].
@@ -16,6 +16,8 @@ mod inside;
 mod modify;
 mod offer;
 mod prack;
+mod refer;
+mod replaces;
 mod session_timer;
 mod update;
 
@@ -29,6 +31,9 @@ use answer::Incoming;
 use modify::{Modification, PeerModification};
 use offer::Outgoing;
 use prack::{PrackDue, Provisionals};
+use refer::Refers;
+pub use refer::{Refer, ReferId, ReferOutcome};
+pub(crate) use replaces::replaced;
 pub(crate) use session_timer::too_brief;
 use session_timer::{Timer, knows_timers};
 use update::{PeerUpdate, Update};
@@ -53,6 +58,8 @@ pub(crate) enum Phase {
     Established,
     /// Our BYE is out.
     Closing,
+    /// The call is over, and `Ended` is out, but news of a transfer are due in its dialog.
+    Lingering,
     Over,
 }
 
@@ -65,6 +72,7 @@ impl Phase {
             Phase::AckDue => "waiting for our ACK",
             Phase::Established => "established",
             Phase::Closing => "being ended",
+            Phase::Lingering => "over but for news of a transfer",
             Phase::Over => "over",
         }
     }
@@ -89,6 +97,8 @@ pub(crate) struct Session {
     modification: Option<Box<Modification>>,
     /// Theirs.
     peer_modification: Option<PeerModification>,
+    /// Transfers that this side or the peer asked for.
+    refers: Refers,
     /// Whether this side chose the Call-ID, which decides who waits longer after a 491.
     owns_call_id: bool,
     /// BYE is wanted as soon as it is allowed, with these headers.
@@ -164,11 +174,22 @@ impl Session {
 
     /// The call is over: says so, once.
     fn end(&mut self, core: &mut Core, cause: EndCause) {
-        if self.phase == Phase::Over {
+        if matches!(self.phase, Phase::Lingering | Phase::Over) {
             return;
         }
-        self.enter(Phase::Over);
-        self.drop_dialog(core);
+        // A peer that is gone has no news.
+        let is_polite = matches!(cause, EndCause::Bye { .. } | EndCause::LocalBye);
+        if is_polite && self.refers.keep_dialog() {
+            self.enter(Phase::Lingering);
+            // Nothing of the call itself is refreshed or repeated any more.
+            self.extensions.timer = None;
+            self.extensions.update = None;
+            self.extensions.provisionals = None;
+        } else {
+            self.abandon_refers(core, "the call ended");
+            self.enter(Phase::Over);
+            self.drop_dialog(core);
+        }
         core.event(Event::Ended {
             invite: self.id,
             cause,
@@ -299,6 +320,7 @@ impl Session {
             consider(extensions.timer.as_ref().map(|timer| timer.deadline()));
         }
         let mut armed = self.armed;
+        deadline = crate::transaction::earlier(deadline, self.refers.deadline());
         core.arm(&mut armed, deadline, Owner::Invite(self.id));
         self.armed = armed;
     }
@@ -317,6 +339,7 @@ impl Session {
         self.ringing_timeout(core, now);
         self.ring_limit(core, now);
         self.retry_modification(core, now);
+        self.refers_timeout(core, now);
         self.retry_update(core, now);
         self.timer_due(core, now);
     }

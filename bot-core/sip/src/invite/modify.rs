@@ -285,7 +285,7 @@ impl Session {
                     0
                 }
             }
-            Phase::Closing | Phase::Over => 481,
+            Phase::Closing | Phase::Lingering | Phase::Over => 481,
             Phase::Calling | Phase::Accepted | Phase::AckDue => 491,
         };
         // A refusal has a transaction too: a copy of the INVITE must not look like one out of order.

@@ -118,6 +118,7 @@ impl Session {
             ack_due: None,
             modification: None,
             peer_modification: None,
+            refers: Default::default(),
             owns_call_id: true,
             hang_up: None,
             end_cause: None,

@@ -184,7 +184,11 @@ impl Session {
 
     /// Our refresh by UPDATE came to its end.
     pub(super) fn refreshed(&mut self, core: &mut Core, result: &Result<Arc<Response>, Failure>) {
-        let refused = matches!(result, Err(Failure::Response(_)));
+        // A peer that has no such call is not asked twice; the dialog ends with that.
+        let refused = matches!(
+            result,
+            Err(Failure::Response(response)) if !matches!(response.status.0, 408 | 481)
+        );
         if refused && self.phase == Phase::Established {
             // It may still know re-INVITE.
             self.extensions.updates = false;
@@ -200,7 +204,7 @@ impl Session {
             return;
         }
         if self.phase != Phase::Established {
-            if matches!(self.phase, Phase::Closing | Phase::Over) {
+            if matches!(self.phase, Phase::Closing | Phase::Lingering | Phase::Over) {
                 self.extensions.timer = None;
             } else {
                 timer.look_at = now + BUSY;

@@ -258,7 +258,7 @@ impl Session {
         request: &Arc<Request>,
         key: Key,
     ) {
-        let obstacle = if matches!(self.phase, Phase::Closing | Phase::Over) {
+        let obstacle = if matches!(self.phase, Phase::Closing | Phase::Lingering | Phase::Over) {
             Some(481)
         } else if self.has_waiting_update(core) {
             Some(500)

@@ -6,7 +6,9 @@ use bytes::Bytes;
 
 use super::build::{derive_request, via_value};
 use super::core::{Armed, Core, Owner};
-use super::{InviteId, RegistrationId, RequestId, Target};
+use super::{
+    InviteId, NotifierId, PublicationId, ReferId, RegistrationId, RequestId, SubscriptionId, Target,
+};
 use crate::headers::{Header, HeaderName, Headers};
 use crate::message::{Method, Request, Response};
 use crate::transaction::{Client, ClientInvite, Handle, Key, ResponseAction, State, TimeoutAction};
@@ -27,6 +29,14 @@ pub(crate) enum ClientUse {
     /// CANCEL, or a BYE to a branch or a call that is over for everybody else.
     Detached(InviteId),
     Request(RequestId),
+    /// A request in a call whose answer the shell hears.
+    Inside(InviteId, RequestId),
+    Refer(ReferId),
+    /// A NOTIFY of what became of a REFER.
+    ReferNews(ReferId),
+    Subscribe(SubscriptionId),
+    Notify(NotifierId),
+    Publish(PublicationId),
     Register(RegistrationId),
 }
 
@@ -40,8 +50,14 @@ impl ClientUse {
             | ClientUse::Prack(id)
             | ClientUse::Update(id)
             | ClientUse::Probe(id)
+            | ClientUse::Inside(id, _)
             | ClientUse::Detached(id) => Some(id),
-            ClientUse::Request(_) | ClientUse::Register(_) => None,
+            ClientUse::Refer(refer) | ClientUse::ReferNews(refer) => Some(refer.invite),
+            ClientUse::Request(_)
+            | ClientUse::Subscribe(_)
+            | ClientUse::Notify(_)
+            | ClientUse::Publish(_)
+            | ClientUse::Register(_) => None,
         }
     }
 }

@@ -162,6 +162,17 @@ impl OutOfDialog {
     }
 }
 
+/// A request in a call: MESSAGE, INFO and the like.
+#[derive(Clone, Debug)]
+pub struct Inside {
+    /// Any method but INVITE, ACK, CANCEL, BYE and PRACK.
+    pub method: Method,
+    /// More headers, written as given.
+    pub headers: Vec<Header>,
+    /// The body.
+    pub body: Option<Body>,
+}
+
 /// An address of record to keep registered (RFC 3261 section 10).
 #[derive(Clone, Debug)]
 pub struct Registration {

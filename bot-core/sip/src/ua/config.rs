@@ -83,6 +83,12 @@ pub struct Config {
     pub allow: Vec<Method>,
     /// What Supported says, and which extensions a Require may name, beside those that the settings below add.
     pub supported: Vec<String>,
+    /// The event packages that we tell of: a SUBSCRIBE for another is answered with 489, and one for these is
+    /// [`Event::Subscribed`](super::Event::Subscribed). With none, the default, a SUBSCRIBE is a request like any
+    /// other.
+    pub packages: Vec<String>,
+    /// Subscriptions of others that may exist at once; beyond that a SUBSCRIBE is answered with 503; default 20,000.
+    pub max_subscribers: usize,
     /// Reliable provisional responses.
     pub reliable: Reliability,
     /// Session timers; `None` takes no part in them.
@@ -123,10 +129,15 @@ impl Default for Config {
                 Method::Options,
                 Method::Info,
                 Method::Message,
+                Method::Refer,
+                Method::Notify,
+                Method::Subscribe,
                 Method::Prack,
                 Method::Update,
             ],
-            supported: Vec::new(),
+            supported: vec!["replaces".to_owned(), "norefersub".to_owned()],
+            packages: Vec::new(),
+            max_subscribers: 20_000,
             reliable: Reliability::default(),
             session_timer: Some(SessionTimer::default()),
             max_transactions: 400_000,
@@ -164,6 +175,10 @@ pub struct Counts {
     pub unanswered: usize,
     /// Registrations.
     pub registrations: usize,
+    /// Subscriptions of ours and of theirs.
+    pub subscriptions: usize,
+    /// Publications.
+    pub publications: usize,
     /// Timers, those included that nobody waits for any more.
     pub timers: usize,
 }

@@ -14,8 +14,8 @@ use super::clients::ClientTransaction;
 use super::servers::ServerTransaction;
 use super::ways::Way;
 use super::{
-    Config, Event, FlowId, InviteId, Output, RegistrationId, Reliability, Source, Target,
-    TransactionId, Transmit,
+    Config, Event, FlowId, InviteId, NotifierId, Output, PublicationId, RegistrationId,
+    Reliability, Source, SubscriptionId, Target, TransactionId, Transmit,
 };
 use crate::headers::HeaderName;
 use crate::ids::Ids;
@@ -39,6 +39,9 @@ pub(crate) enum Owner {
     Server(Handle),
     Invite(InviteId),
     Registration(RegistrationId),
+    Subscription(SubscriptionId),
+    Notifier(NotifierId),
+    Publication(PublicationId),
     /// The next REGISTER that stands in line.
     Pace,
 }
@@ -60,6 +63,10 @@ pub(crate) struct Core {
     pub(super) server_keys: Table<Key, Handle>,
     pub(super) merged: Table<Key, Handle>,
     pub(crate) dialogs: Table<Key, InviteId>,
+    /// Subscriptions of ours by Call-ID and our tag: all the forks of one.
+    pub(crate) subscribers: Table<Key, SubscriptionId>,
+    /// Subscriptions of theirs by their dialog.
+    pub(crate) notifiers: Table<Key, NotifierId>,
     pub(crate) pace: Pace,
     /// Connections that something came in on and that have not been reported as failed.
     flows: HashSet<FlowId>,
@@ -99,6 +106,8 @@ impl Core {
             server_keys: Table::default(),
             merged: Table::default(),
             dialogs: Table::default(),
+            subscribers: Table::default(),
+            notifiers: Table::default(),
             pace: Pace::new(config.register_rate),
             flows: HashSet::new(),
             user_agent: Bytes::from(config.user_agent.clone()),
@@ -172,6 +181,15 @@ impl Core {
         if let Some(supported) = &self.supported {
             headers.push(HeaderName::Supported, supported.clone());
         }
+    }
+
+    /// Allow-Events, which every 489 has (RFC 6665 section 8.2.2).
+    pub(crate) fn allow_events(&self, headers: &mut crate::headers::Headers) {
+        let mut packages = self.config.packages.clone();
+        if self.config.allow.contains(&crate::message::Method::Refer) {
+            packages.push("refer".to_owned());
+        }
+        headers.push(HeaderName::AllowEvents, packages.join(", "));
     }
 }
 

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::{
-    InviteId, Protocol, RegistrationId, ReinviteId, RequestId, ServerRequestId, Source, Transmit,
-    UpdateId,
+    InviteId, NotifierId, Protocol, PublicationId, PublicationState, ReferId, ReferOutcome,
+    RegistrationId, ReinviteId, RequestId, ServerRequestId, Source, SubscriptionId,
+    SubscriptionState, SubscriptionStatus, Transmit, UpdateId,
 };
 use crate::headers::Header;
 use crate::message::{Request, Response};
@@ -39,6 +40,8 @@ pub enum Event {
         request: Arc<Request>,
         /// Where it came from.
         source: Source,
+        /// The call whose place it shall take (RFC 3891): end that one after accepting this one.
+        replaces: Option<InviteId>,
     },
     /// The caller gave up before we answered (CANCEL, BYE or Expires). 200 and 487 are out; `Ended` follows.
     Cancelled {
@@ -190,12 +193,73 @@ pub enum Event {
         /// Where it came from.
         source: Source,
     },
-    /// The answer to our `request`: any final response, or why there is none.
+    /// The answer to our `request` or `request_inside`: any final response, or why there is none.
     Response {
         /// Which.
         id: RequestId,
         /// The final response (also a refusal), or why there is none.
         result: Result<Arc<Response>, Failure>,
+    },
+    /// The peer asks that we call somebody else: answer with `accept_refer` or `reject_refer` within 32 s. Refer-To
+    /// says whom.
+    Refer {
+        /// Its id, which names the call too.
+        refer: ReferId,
+        /// The REFER.
+        request: Arc<Request>,
+    },
+    /// The peer tells how far it came with what we asked of it by `refer`. It may follow `Ended`.
+    ReferProgress {
+        /// Which.
+        refer: ReferId,
+        /// The status that it got, 100 to 199.
+        status: u16,
+        /// Its phrase.
+        reason: String,
+    },
+    /// What became of our `refer`. It may follow `Ended`.
+    ReferFinished {
+        /// Which; it is gone.
+        refer: ReferId,
+        /// What became of it.
+        outcome: ReferOutcome,
+    },
+    /// A subscription of ours changed its state.
+    Subscription {
+        /// Which.
+        id: SubscriptionId,
+        /// The new state.
+        status: SubscriptionStatus,
+    },
+    /// A NOTIFY of a subscription of ours; 200 is out.
+    Notified {
+        /// Which.
+        id: SubscriptionId,
+        /// The NOTIFY; its From tag tells the notifiers apart if several answered.
+        request: Arc<Request>,
+        /// What it says of the subscription.
+        state: SubscriptionState,
+    },
+    /// Somebody subscribes: answer with `accept_subscription` or `reject_subscription` within 32 s.
+    Subscribed {
+        /// The new subscription.
+        id: NotifierId,
+        /// The SUBSCRIBE.
+        request: Arc<Request>,
+        /// Where it came from.
+        source: Source,
+    },
+    /// A subscription of theirs is over, or refused: the last event of its id.
+    Unsubscribed {
+        /// Which.
+        id: NotifierId,
+    },
+    /// A publication changed its state.
+    Publication {
+        /// Which.
+        id: PublicationId,
+        /// The new state.
+        state: PublicationState,
     },
     /// A registration changed its state.
     Registration {

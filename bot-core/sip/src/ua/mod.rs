@@ -16,6 +16,7 @@ mod command;
 mod config;
 mod core;
 mod event;
+mod events;
 mod failover;
 mod receive;
 mod registrations;
@@ -30,10 +31,16 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+pub use crate::invite::{Refer, ReferId, ReferOutcome};
+pub use crate::publication::{PublicationId, PublicationState, Publish};
+pub use crate::subscription::{
+    NotifierId, Reason, Subscribe, SubscriptionId, SubscriptionState, SubscriptionStatus,
+    Termination,
+};
 pub use address::{FailedTransport, FlowId, Hop, PeerHost, Protocol, Source, Target, Transmit};
 pub use command::{
-    Body, Invite, InviteId, OutOfDialog, Registration, RegistrationId, ReinviteId, RequestId,
-    ServerRequestId, UaError, UpdateId,
+    Body, Inside, Invite, InviteId, OutOfDialog, Registration, RegistrationId, ReinviteId,
+    RequestId, ServerRequestId, UaError, UpdateId,
 };
 pub use config::{Config, Counts, Refreshing, Reliability, SessionTimer};
 pub use event::{EndCause, Event, Failure, Output, RegistrationState};
@@ -55,6 +62,7 @@ use crate::message::Message;
 use crate::outbound::is_stun;
 use crate::registration::Registered;
 use crate::transaction::Handle;
+use events::Subscriptions;
 use single::Single;
 
 /// One unanswered request of ours, as [`Transmit`] names it to [`FailedTransport`].
@@ -68,6 +76,7 @@ pub struct UserAgent {
     invites: Table<InviteId, Box<Session>>,
     requests: Table<RequestId, Box<Single>>,
     registrations: BTreeMap<RegistrationId, Registered>,
+    subscriptions: Subscriptions,
     /// Which registrations have a Contact with this user part.
     registered_users: HashMap<String, Vec<RegistrationId>>,
     /// The last number given as an id.
@@ -83,6 +92,7 @@ impl UserAgent {
             invites: Table::default(),
             requests: Table::default(),
             registrations: BTreeMap::new(),
+            subscriptions: Subscriptions::default(),
             registered_users: HashMap::new(),
             last_id: 0,
         }
@@ -149,6 +159,9 @@ impl UserAgent {
                 Owner::Registration(registration) => {
                     self.registration_timeout(now, registration, id)
                 }
+                Owner::Subscription(_) | Owner::Notifier(_) | Owner::Publication(_) => {
+                    self.subscription_timeout(now, owner, id);
+                }
                 Owner::Pace => self.pace_timeout(now, id),
             }
         }
@@ -168,6 +181,7 @@ impl UserAgent {
             ..
         } = &mut self.core;
         let (invites, registrations) = (&self.invites, &self.registrations);
+        let subscriptions = &self.subscriptions;
         Output::Timeout(timers.next(|id, owner| {
             match owner {
                 Owner::Client(handle) => clients
@@ -182,6 +196,9 @@ impl UserAgent {
                 Owner::Registration(registration) => registrations
                     .get(&registration)
                     .is_some_and(|registered| registered.armed().is(id)),
+                Owner::Subscription(_) | Owner::Notifier(_) | Owner::Publication(_) => {
+                    subscriptions.is_armed(owner, id)
+                }
                 Owner::Pace => pace.armed.is(id),
             }
         }))
@@ -192,10 +209,12 @@ impl UserAgent {
     pub fn counts(&self) -> Counts {
         Counts {
             calls: self.invites.len(),
-            dialogs: self.core.dialogs.len(),
+            dialogs: self.core.dialogs.len() + self.subscriptions.dialogs(),
             transactions: self.core.transactions(),
             unanswered: self.core.unanswered,
             registrations: self.registrations.len(),
+            subscriptions: self.subscriptions.subscriptions(),
+            publications: self.subscriptions.publications(),
             timers: self.core.timers.len(),
         }
     }

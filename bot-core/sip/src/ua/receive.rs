@@ -9,7 +9,7 @@ use super::{
     ServerRequestId, ServerUse, Source, UserAgent,
 };
 use crate::headers::{HeaderName, Headers};
-use crate::invite::{Session, acknowledge_stray, too_brief};
+use crate::invite::{Session, acknowledge_stray, replaced, too_brief};
 use crate::message::{Method, Request, Response, StatusCode};
 use crate::transaction::{Handle, Key};
 use crate::uri::Scheme;
@@ -157,7 +157,7 @@ impl UserAgent {
                         session.receive_request(core, now, source, request, key);
                     });
                 }
-                None => self.refuse(source, request, 481),
+                None => self.receive_in_subscription(now, source, request, key),
             };
         }
         match request.method {
@@ -167,6 +167,9 @@ impl UserAgent {
                 self.refuse(source, request, 481)
             }
             _ if self.core.is_full() => self.core.respond_busy(source, request),
+            Method::Subscribe if !self.core.config.packages.is_empty() => {
+                self.receive_subscribe(now, source, request, key, merged);
+            }
             _ => {
                 let usage = ServerUse::Other(None);
                 let handle = self
@@ -265,6 +268,10 @@ impl UserAgent {
         if self.invites.len() >= self.core.config.max_calls || self.core.is_full() {
             return self.core.respond_busy(source, request);
         }
+        let replaces = match replaced(&self.core, &self.invites, request) {
+            Ok(replaces) => replaces,
+            Err(status) => return self.refuse(source, request, status),
+        };
         if let Some(response) = self.missing_extension(request) {
             return self.core.respond_stateless(source, request, response);
         }
@@ -285,6 +292,7 @@ impl UserAgent {
                     invite: id,
                     request: request.clone(),
                     source: source.clone(),
+                    replaces,
                 });
             }
             Err(why) => {
@@ -297,7 +305,7 @@ impl UserAgent {
         }
     }
 
-    fn refuse(&mut self, source: &Source, request: &Request, status: u16) {
+    pub(super) fn refuse(&mut self, source: &Source, request: &Request, status: u16) {
         let response = request.response(StatusCode(status));
         self.core.respond_stateless(source, request, response);
     }
@@ -355,10 +363,18 @@ impl UserAgent {
             | ClientUse::Info(id)
             | ClientUse::Prack(id)
             | ClientUse::Update(id)
-            | ClientUse::Probe(id) => {
+            | ClientUse::Probe(id)
+            | ClientUse::Inside(id, _) => {
                 self.with_session(id, |session, core| {
                     session.receive_inside_response(core, now, handle, usage, response);
                 });
+            }
+            ClientUse::Refer(_)
+            | ClientUse::ReferNews(_)
+            | ClientUse::Subscribe(_)
+            | ClientUse::Notify(_)
+            | ClientUse::Publish(_) => {
+                self.receive_subscription_response(now, handle, usage, response, source);
             }
             ClientUse::Detached(_) => {}
             ClientUse::Request(id) => self.receive_single_response(now, id, handle, response),
@@ -424,11 +440,17 @@ impl UserAgent {
             | ClientUse::Info(id)
             | ClientUse::Prack(id)
             | ClientUse::Update(id)
-            | ClientUse::Probe(id) => {
+            | ClientUse::Probe(id)
+            | ClientUse::Inside(id, _) => {
                 self.with_session(id, |session, core| {
                     session.inside_failed(core, now, handle, usage, failure);
                 });
             }
+            ClientUse::Refer(_)
+            | ClientUse::ReferNews(_)
+            | ClientUse::Subscribe(_)
+            | ClientUse::Notify(_)
+            | ClientUse::Publish(_) => self.subscription_failed(now, handle, usage, failure),
             ClientUse::Detached(_) => {}
             ClientUse::Request(id) => self.single_finished(id, Err(failure)),
             ClientUse::Register(id) => {

@@ -195,7 +195,7 @@ impl Shared {
             Party::Local,
             text,
         )));
-        if let Some(signalling) = self.signalling.get() {
+        if let Some(signalling) = self.signalling() {
             signalling.hang_up(Vec::new());
         }
     }

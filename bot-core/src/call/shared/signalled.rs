@@ -6,6 +6,7 @@ use callbot_media::session::Command;
 use tokio::time::Instant;
 
 use super::{Phase, Shared, State};
+use crate::call::negotiate::Negotiation;
 use crate::call::{CallEvent, Cause, HangupCause, Party};
 use crate::error::Error;
 use crate::signalling::{Act, Signal};
@@ -87,8 +88,12 @@ impl Shared {
                     return Some(Act::hang_up());
                 }
                 self.retry_early_media();
+                // A call that took another's place was answered before.
+                let is_new = !matches!(*self.phase.borrow(), Phase::Established);
                 self.advance(Phase::Established);
-                self.emit(CallEvent::Answered);
+                if is_new {
+                    self.emit(CallEvent::Answered);
+                }
                 None
             }
             Signal::Reoffer { body } => Some(match self.on_reoffer(&body) {
@@ -120,6 +125,13 @@ impl Shared {
             }
             Signal::Info { content_type, body } => {
                 self.on_info(content_type, &body);
+                None
+            }
+            Signal::Message { content_type, body } => {
+                self.emit(CallEvent::Message {
+                    content_type,
+                    body: body.to_vec(),
+                });
                 None
             }
             Signal::Alive => None,
@@ -211,6 +223,16 @@ impl Shared {
                 Ok(())
             }
         }
+    }
+
+    /// What was agreed on with somebody else counts from now on.
+    pub(in crate::call) fn take_negotiation(&self, state: &mut State, negotiation: Negotiation) {
+        if let Some(waiting) = state.reoffer.take() {
+            let why = "the call goes on with somebody else".to_owned();
+            let _ = waiting.send(Err(Error::Media(why)));
+        }
+        state.negotiation = Some(negotiation);
+        self.note_hold(state);
     }
 
     /// Tells what an exchange has changed about who holds whom.

@@ -186,4 +186,6 @@ fn limit(options: &mut ResolverOpts) {
     options.cache_size = 4096;
     options.positive_max_ttl = Some(Duration::from_secs(3600));
     options.negative_max_ttl = Some(Duration::from_secs(60));
+    // A server that says that there is nothing, but not for how long (no SOA), is believed for a moment.
+    options.negative_min_ttl = Some(Duration::from_secs(5));
 }

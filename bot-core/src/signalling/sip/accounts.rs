@@ -129,6 +129,11 @@ impl AccountEntry {
         state.binding.as_ref().map(|(binding, _)| binding.clone())
     }
 
+    /// A Contact that does not tell whose it is.
+    pub(crate) fn temporary_gruu(&self) -> Option<Uri> {
+        self.binding()?.temp_gruu.clone()
+    }
+
     /// What the account sends is authenticated by.
     pub(crate) fn credentials(&self) -> Option<Credentials> {
         let account = &self.account;

@@ -26,6 +26,7 @@ pub(crate) fn call_info(request: &Request, source: &Source, media: MediaAddress)
         remote: Some(source.remote),
         transport: source.protocol.via_name(),
         headers: pairs(headers),
+        placed: false,
         media,
         account: None,
         user: std::sync::OnceLock::new(),

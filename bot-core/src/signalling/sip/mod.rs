@@ -8,11 +8,13 @@
 mod accounts;
 mod convert;
 mod digest;
+mod follow;
 mod identity;
 mod listen;
 mod locate;
 mod place;
 mod requests;
+mod subscriptions;
 mod task;
 mod transport;
 mod way;
@@ -25,20 +27,27 @@ use callbot_sip::ua::{FlowId, Invite, InviteId, Protocol};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Act;
-use crate::call::Shared;
+use crate::call::negotiate::Negotiation;
+use crate::call::{Continued, Shared};
 use crate::driver::connection::Connection;
+use crate::endpoint::IncomingSubscription;
 use crate::error::{Error, Result};
 use crate::service::{Reply, Request};
 
 pub(crate) use accounts::{
     AccountCommand, Accounts, check as check_account, remove as remove_account,
 };
+pub(crate) use callbot_sip::ua::ReferId;
 pub(crate) use digest::Gate;
+pub(crate) use follow::{check_uri, follow};
 pub(crate) use identity::{asserted_identity, diversions, history};
 pub(crate) use listen::{Listener, ListenerState, Wanted, bind};
 pub(crate) use locate::Locator;
 pub(crate) use place::{ask, leads_here, options, place, register};
 pub(crate) use requests::PendingRequest;
+pub(crate) use subscriptions::{
+    EventsCommand, NotifierId, PublicationId, SubscriptionId, publish, subscribe,
+};
 pub(crate) use task::{Parts, Settings, spawn};
 pub use way::Way;
 
@@ -87,6 +96,20 @@ pub(crate) enum ToSip {
         request: Box<callbot_sip::ua::OutOfDialog>,
         reply: oneshot::Sender<Result<Reply>>,
     },
+    Events(EventsCommand),
+    /// A call goes on with somebody else if this is answered.
+    Continue {
+        invite: Box<Invite>,
+        continued: Continued,
+        negotiation: Box<Negotiation>,
+    },
+    /// What was asked for by a REFER cannot even be tried.
+    FailTransfer {
+        continued: Continued,
+        error: Error,
+    },
+    /// Ends a dialog whose call goes on elsewhere.
+    Leave(InviteId),
     Respond {
         id: callbot_sip::ua::ServerRequestId,
         reply: Reply,
@@ -112,6 +135,7 @@ pub(crate) enum ToSip {
 pub(crate) enum Arrival {
     Call(Arc<Shared>),
     Request(PendingRequest, Box<Request>),
+    Subscription(Box<IncomingSubscription>),
 }
 
 /// One call's way to the task.
@@ -122,6 +146,10 @@ pub(crate) struct SipHandle {
 }
 
 impl SipHandle {
+    pub(crate) fn invite(&self) -> InviteId {
+        self.invite
+    }
+
     pub(crate) fn act(&self, act: Act) -> Result<()> {
         self.commands
             .try_send(ToSip::Act(self.invite, act))

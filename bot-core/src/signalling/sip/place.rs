@@ -10,9 +10,10 @@ use tokio::sync::oneshot;
 
 use super::accounts::{AccountCommand, AccountEntry, Course};
 use super::locate::{Located, parse_uri};
-use super::{ToSip, convert};
+use super::{ToSip, Way, convert};
+use crate::call::negotiate::Negotiation;
 use crate::call::{DialRequest, Shared};
-use crate::endpoint::{AskRequest, EndpointShared};
+use crate::endpoint::{AskRequest, EndpointShared, Sender};
 use crate::error::{Error, Result};
 use crate::service::Reply;
 use crate::signalling::{CallInfo, Privacy};
@@ -27,10 +28,34 @@ pub(crate) async fn place(
     endpoint: &Arc<EndpointShared>,
     request: DialRequest,
 ) -> Result<Arc<Shared>> {
+    let (invite, call, _) = prepare(endpoint, request).await?;
+    let (reply, placed) = oneshot::channel();
+    let command = ToSip::Invite {
+        invite: Box::new(invite),
+        call: call.clone(),
+        reply,
+    };
+    endpoint
+        .commands
+        .send(command)
+        .await
+        .map_err(|_| Error::Closed)?;
+    placed.await.map_err(|_| Error::Closed)??;
+    Ok(call)
+}
+
+/// The INVITE of a call, and the call: a new one with media, or the one that it continues, with the negotiation that
+/// its answer belongs to.
+pub(super) async fn prepare(
+    endpoint: &Arc<EndpointShared>,
+    request: DialRequest,
+) -> Result<(Invite, Arc<Shared>, Option<Negotiation>)> {
     let uri = parse_uri(&request.uri)?;
     let entry = account_for(endpoint, &request, &uri)?;
     let proxy = request.proxy.as_deref().map(parse_uri).transpose()?;
     let course = match &entry {
+        // The way that a peer came by is the way back to it, past every proxy.
+        _ if request.way.is_some() => Course::default(),
         Some(entry) => entry.course(&uri, proxy)?,
         None => Course {
             hop: proxy,
@@ -80,6 +105,7 @@ pub(crate) async fn place(
         remote: Some(located.remote),
         transport: located.target.protocol.via_name(),
         headers: request.headers.clone(),
+        placed: true,
         media: located.media,
         account: account.map(|account| account.aor.clone()),
         user: std::sync::OnceLock::new(),
@@ -88,17 +114,36 @@ pub(crate) async fn place(
     let Located {
         target, uri, media, ..
     } = located;
-    let call = Shared::new(info, endpoint.clone(), None);
-    let open = call.open_media(media.bind, media.advertised, None)?;
-    let mut open = call.gather(open, None).await?;
-    let offer = (!request.late_offer).then(|| open.negotiation.offer(MediaDirection::SendRecv));
-    let plain = offer.as_ref().and_then(|_| open.negotiation.plain_offer());
-    call.start_media(open)?;
+    let (call, offer, plain, negotiation) = match request.continues {
+        Some(call) => {
+            let mut negotiation = call.negotiate_anew()?;
+            let offer = negotiation.offer(MediaDirection::SendRecv);
+            let plain = negotiation.plain_offer();
+            (call, Some(offer), plain, Some(negotiation))
+        }
+        None => {
+            let call = Shared::new(info, endpoint.clone(), None);
+            let open = call.open_media(media.bind, media.advertised, None)?;
+            let mut open = call.gather(open, None).await?;
+            let offer =
+                (!request.late_offer).then(|| open.negotiation.offer(MediaDirection::SendRecv));
+            let plain = match &offer {
+                Some(_) => open.negotiation.plain_offer(),
+                None => None,
+            };
+            call.start_media(open)?;
+            (call, offer, plain, None)
+        }
+    };
     let mut invite = Invite::new(target, uri, from_header);
     invite.call_id = Some(call_id);
     invite.contact_user = entry.as_ref().and_then(|entry| entry.contact_user());
     invite.route = course.route;
     invite.registration = course.registration;
+    if hides {
+        // The public GRUU says who calls; the temporary one does not (RFC 5627 section 3.1.2).
+        invite.contact = entry.as_ref().and_then(|entry| entry.temporary_gruu());
+    }
     invite.headers = convert::headers(request.headers);
     invite.max_forwards = request.max_forwards.unwrap_or(invite.max_forwards);
     if let Some(privacy) = request.privacy {
@@ -116,19 +161,7 @@ pub(crate) async fn place(
         invite.credentials = entry.as_ref().and_then(|entry| entry.credentials());
     }
     invite.follow_redirects = request.follow_redirects;
-    let (reply, placed) = oneshot::channel();
-    let command = ToSip::Invite {
-        invite: Box::new(invite),
-        call: call.clone(),
-        reply,
-    };
-    endpoint
-        .commands
-        .send(command)
-        .await
-        .map_err(|_| Error::Closed)?;
-    placed.await.map_err(|_| Error::Closed)??;
-    Ok(call)
+    Ok((invite, call, negotiation))
 }
 
 /// Our URI where we have no account.
@@ -253,19 +286,17 @@ pub(crate) async fn ask(endpoint: &Arc<EndpointShared>, asked: AskRequest) -> Re
             "INVITE, ACK, CANCEL and BYE belong to calls: dial it",
         ));
     }
-    let uri = parse_uri(&asked.uri)?;
-    let located = match &asked.way {
-        Some(way) => way.locate(uri, &endpoint.locator),
-        None => endpoint.locator.locate(uri, None).await?,
-    };
+    let out = outset(endpoint, &asked.uri, &asked.sender, asked.way.as_ref()).await?;
     let name_addr = |uri: &String| parse_uri(uri).map(|uri| format!("<{}>", uri.as_str()));
-    let from = match &asked.from {
-        Some(from) => name_addr(from)?,
-        None => format!("<{}>", anonymous(&located)),
-    };
-    let mut request = OutOfDialog::new(located.target, method, located.uri, from);
+    let mut request = OutOfDialog::new(out.target, method, out.uri, out.from);
     request.to = asked.to.as_ref().map(name_addr).transpose()?;
-    request.headers = convert::headers(asked.headers);
+    request.credentials = out.credentials;
+    request.headers = out
+        .route
+        .into_iter()
+        .map(|route| callbot_sip::Header::new(callbot_sip::HeaderName::Route, route))
+        .chain(convert::headers(asked.headers))
+        .collect();
     request.body = asked
         .body
         .map(|(content_type, body)| callbot_sip::ua::Body::new(content_type, body));
@@ -292,4 +323,52 @@ async fn send(endpoint: &EndpointShared, request: OutOfDialog) -> Result<Reply> 
         .await
         .map_err(|_| Error::Closed)?;
     answer.await.map_err(|_| Error::Closed)?
+}
+
+/// How a request that is no INVITE goes out.
+pub(super) struct Outset {
+    pub(super) target: callbot_sip::ua::Target,
+    pub(super) uri: Uri,
+    /// The From, without tag.
+    pub(super) from: String,
+    pub(super) contact_user: Option<String>,
+    pub(super) credentials: Option<callbot_sip::auth::Credentials>,
+    /// Preloaded routes.
+    pub(super) route: Vec<String>,
+}
+
+/// Finds the way of a request to `uri`, and whom it is from. Cancel safe.
+pub(super) async fn outset(
+    endpoint: &Arc<EndpointShared>,
+    uri: &str,
+    sender: &Sender,
+    way: Option<&Way>,
+) -> Result<Outset> {
+    let uri = parse_uri(uri)?;
+    let request = DialRequest {
+        account: sender.account.clone(),
+        ..DialRequest::default()
+    };
+    let entry = account_for(endpoint, &request, &uri)?;
+    let course = match &entry {
+        Some(entry) => entry.course(&uri, None)?,
+        None => Course::default(),
+    };
+    let located = match way {
+        Some(way) => way.locate(uri, &endpoint.locator),
+        None => locate(endpoint, uri, &course).await?,
+    };
+    let from = match (&sender.from, &entry) {
+        (Some(from), _) => from.clone(),
+        (None, Some(entry)) => entry.account.aor.clone(),
+        (None, None) => anonymous(&located),
+    };
+    Ok(Outset {
+        from: format!("<{}>", parse_uri(&from)?),
+        contact_user: entry.as_ref().and_then(|entry| entry.contact_user()),
+        credentials: entry.as_ref().and_then(|entry| entry.credentials()),
+        route: course.route,
+        target: located.target,
+        uri: located.uri,
+    })
 }

@@ -2,6 +2,8 @@
 
 mod acts;
 mod events;
+mod subscriptions;
+mod transfers;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -47,6 +49,8 @@ struct SipTask {
     farewells: VecDeque<(tokio::time::Instant, InviteId)>,
     registrations: Registrations,
     requests: HashMap<RequestId, oneshot::Sender<Result<Reply>>>,
+    transfers: transfers::Transfers,
+    subscriptions: subscriptions::Subscriptions,
     arrivals: mpsc::Sender<Arrival>,
     commands: mpsc::Receiver<ToSip>,
     inbound: mpsc::Receiver<Inbound>,
@@ -75,6 +79,8 @@ pub(crate) struct Settings {
     pub(crate) register_rate: u32,
     /// For runs that must repeat; random otherwise.
     pub(crate) seed: Option<u64>,
+    /// The event packages that are told of.
+    pub(crate) packages: Vec<String>,
 }
 
 /// What a [`SipTask`] is made of.
@@ -92,6 +98,7 @@ pub(crate) fn spawn(settings: Settings, parts: Parts) {
     let config = Config {
         user_agent: settings.user_agent,
         max_calls: settings.max_calls,
+        packages: settings.packages,
         reliable: convert::reliability(settings.reliable),
         session_timer: settings.session_timer.map(convert::session_timer),
         register_rate: settings.register_rate,
@@ -113,6 +120,8 @@ impl SipTask {
             farewells: VecDeque::new(),
             registrations: Registrations::default(),
             requests: HashMap::new(),
+            transfers: transfers::Transfers::default(),
+            subscriptions: subscriptions::Subscriptions::default(),
             arrivals: parts.arrivals,
             commands: parts.commands,
             inbound: parts.inbound,

@@ -47,6 +47,14 @@ impl SipTask {
                     let _ = reply.send(Err(Error::Exhausted(error.to_string())));
                 }
             },
+            ToSip::Continue {
+                invite,
+                continued,
+                negotiation,
+            } => self.on_continue(*invite, continued, *negotiation),
+            ToSip::Events(command) => self.on_events_command(command),
+            ToSip::FailTransfer { continued, error } => self.on_transfer_failed(continued, error),
+            ToSip::Leave(invite) => self.leave(invite),
             ToSip::Respond { id, reply } => {
                 let body = requests::body(&reply);
                 let headers = convert::headers(reply.headers);
@@ -75,6 +83,7 @@ impl SipTask {
             ToSip::MaxCalls(calls) => self.ua.set_max_calls(calls),
             ToSip::Refuse => self.refusing = true,
             ToSip::HangUpAll => {
+                self.leave_followings(None);
                 let mut ids: Vec<_> = self.calls.keys().copied().collect();
                 ids.sort_unstable();
                 for id in ids {
@@ -83,6 +92,7 @@ impl SipTask {
             }
             ToSip::Close { done } => {
                 self.refusing = true;
+                self.leave_subscriptions();
                 self.registrations.remove_all(&mut self.ua, now);
                 self.closing = Some((done, tokio::time::Instant::now() + GOODBYE));
             }
@@ -108,6 +118,9 @@ impl SipTask {
 
     pub(super) fn on_act(&mut self, id: InviteId, act: Act) {
         let now = self.now();
+        let Some(act) = self.on_transfer_act(id, act) else {
+            return;
+        };
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
@@ -169,6 +182,8 @@ impl SipTask {
                     .info(now, id, callbot_sip::ua::Body::new(content_type, body))
             }
             Act::Probe => self.ua.probe(now, id),
+            // Dealt with above.
+            Act::Inside { .. } | Act::Transfer { .. } | Act::RefuseTransfer { .. } => Ok(()),
         };
         if let Err(error) = result {
             // The far end was faster: its event is on its way to the call.

@@ -14,12 +14,22 @@ use crate::signalling::{Act, Signal};
 
 impl SipTask {
     pub(super) fn on_event(&mut self, event: Event) {
+        let Some(event) = self.on_transfer_event(event) else {
+            return;
+        };
+        let Some(event) = self.on_subscription_event(event) else {
+            return;
+        };
         match event {
             Event::Incoming {
                 invite,
                 request,
                 source,
-            } => self.on_incoming(invite, &request, &source),
+                replaces,
+            } => match replaces {
+                Some(replaced) => self.on_replacing(invite, replaced, &request, &source),
+                None => self.on_incoming(invite, &request, &source),
+            },
             Event::ReinviteCancelled { .. } => {}
             Event::Cancelled { invite, request } => {
                 if let Some(call) = self.calls.get_mut(&invite) {
@@ -115,18 +125,17 @@ impl SipTask {
                 };
                 self.tell(invite, Signal::ReofferAnswered(result));
             }
-            Event::Info { invite, request } | Event::MessageInCall { invite, request } => self
-                .tell(
-                    invite,
-                    Signal::Info {
-                        content_type: request
-                            .headers
-                            .content_type()
-                            .unwrap_or_default()
-                            .to_owned(),
-                        body: request.body.clone(),
-                    },
-                ),
+            Event::Info { invite, request } => self.tell(
+                invite,
+                Signal::Info {
+                    content_type: request
+                        .headers
+                        .content_type()
+                        .unwrap_or_default()
+                        .to_owned(),
+                    body: request.body.clone(),
+                },
+            ),
             Event::InfoAnswered { result, .. } => {
                 if let Err(failure) = result {
                     tracing::info!(%failure, "an INFO was refused");
@@ -154,10 +163,20 @@ impl SipTask {
             Event::AddressFailed { protocol, remote } => {
                 self.locator.address_failed(protocol, remote);
             }
+            // Dealt with above.
+            Event::MessageInCall { .. }
+            | Event::Refer { .. }
+            | Event::ReferProgress { .. }
+            | Event::ReferFinished { .. }
+            | Event::Subscription { .. }
+            | Event::Notified { .. }
+            | Event::Subscribed { .. }
+            | Event::Unsubscribed { .. }
+            | Event::Publication { .. } => {}
         }
     }
 
-    fn tell(&mut self, invite: InviteId, signal: Signal) {
+    pub(super) fn tell(&mut self, invite: InviteId, signal: Signal) {
         let Some(call) = self.calls.get(&invite) else {
             return;
         };
