@@ -244,6 +244,15 @@ async fn accounts_come_change_and_go_under_a_call() {
     let standing = dial("600").await.unwrap();
     assert_eq!(status(dial("601").await), Some(480), "nobody is there yet");
 
+    // Who has a password is nobody else by it, and who has none is asked for it.
+    let disguised = dial("600").from(format!("sip:601@{at}"));
+    assert_eq!(status(disguised.await), Some(403));
+    let unnamed = caller.dial(format!("sip:600@{at}")).account(&alice);
+    assert_eq!(
+        status(unnamed.credentials("1000", "guess").await),
+        Some(407)
+    );
+
     // One comes.
     let busy = ("601", "pw-601", "bot = \"reject\"\nstatus = 486");
     std::fs::write(&path, with_accounts(&at, &[echo, busy], "")).unwrap();
