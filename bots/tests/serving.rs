@@ -6,11 +6,15 @@ mod common;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use callbot::Registrar;
-use callbot_core::{Account, Call, Endpoint, Error};
+use callbot_core::{
+    Account, Bot, Call, CallInfo, Endpoint, Error, Reply, Request, Service, async_trait,
+};
 use common::{Ear, ms, secs, tone};
 
 /// The program with its standard error, line by line.
@@ -309,6 +313,62 @@ async fn accounts_come_change_and_go_under_a_call() {
     assert_eq!(registrar.registered("601"), 0);
     caller.shutdown(Duration::ZERO).await;
     house.shutdown(Duration::ZERO).await;
+}
+
+/// A registrar that hears everything and, from some time on, answers nothing.
+struct Silenced(Registrar, Arc<AtomicBool>);
+
+#[async_trait]
+impl Service for Silenced {
+    fn bot(&self, call: &CallInfo) -> Box<dyn Bot> {
+        self.0.bot(call)
+    }
+
+    async fn on_request(&self, request: Request) -> Reply {
+        if self.1.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        self.0.on_request(request).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_registrar_holds_no_reload_up() {
+    let house = Endpoint::builder()
+        .listen("udp://127.0.0.1:0")
+        .start()
+        .await
+        .unwrap();
+    let at = house.listeners()[0].replace("udp://", "");
+    let users = [("600".to_owned(), "pw-600".to_owned())];
+    let silent = Arc::new(AtomicBool::new(false));
+    let service = Silenced(Registrar::new(&house, "house", users), silent.clone());
+    let serving = house.clone();
+    tokio::spawn(async move { serving.serve(service).await });
+    let echo = ("600", "pw-600", "bot = \"echo\"");
+    let (_folder, path) = file(&with_accounts(&at, &[echo], ""));
+    let mut program = Program::start(&path);
+    let direct = program.address();
+    program.line_with(&format!("registered sip:600@{at}"));
+    silent.store(true, Ordering::Relaxed);
+    let changed = with_accounts(&at, &[echo], "expires = \"60s\"");
+    let otherwise = "[otherwise]\nbot = \"reject\"\nstatus = 480\n";
+    std::fs::write(&path, changed + otherwise).unwrap();
+    let asked = std::time::Instant::now();
+    program.signal("HUP");
+    program.line_with("a registrar does not answer");
+    program.line_with("configuration read again: 1 routes, 1 accounts");
+    let took = asked.elapsed();
+    // Two seconds, and what a busy machine takes; the removal itself gives up after 32.
+    assert!(took < secs(10), "{took:?}");
+    let caller = Endpoint::builder()
+        .listen("udp://127.0.0.1:0")
+        .start()
+        .await
+        .unwrap();
+    let called = caller.dial(format!("sip:700@{direct}")).await;
+    assert_eq!(status(called), Some(480));
+    caller.shutdown(Duration::ZERO).await;
 }
 
 #[test]
