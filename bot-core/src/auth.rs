@@ -43,7 +43,35 @@ pub struct DigestAuth {
     algorithms: Vec<DigestAlgorithm>,
     integrity: bool,
     lifetime: Duration,
+    asking: &'static Asking,
     gate: Arc<Mutex<Option<Gate>>>,
+}
+
+/// In which words credentials are asked for and given.
+struct Asking {
+    status: u16,
+    challenge: &'static str,
+    credentials: &'static str,
+}
+
+/// RFC 3261 22.2.
+const AS_USER_AGENT: Asking = Asking {
+    status: 401,
+    challenge: "WWW-Authenticate",
+    credentials: "Authorization",
+};
+
+/// RFC 3261 22.3.
+const AS_PROXY: Asking = Asking {
+    status: 407,
+    challenge: "Proxy-Authenticate",
+    credentials: "Proxy-Authorization",
+};
+
+/// What asks for credentials: a status, and headers with the challenges.
+pub(crate) struct Challenge {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
 }
 
 #[derive(Clone)]
@@ -73,6 +101,7 @@ impl DigestAuth {
             algorithms: vec![DigestAlgorithm::Sha256, DigestAlgorithm::Md5],
             integrity: false,
             lifetime: Duration::from_secs(300),
+            asking: &AS_USER_AGENT,
             gate: Arc::default(),
         }
     }
@@ -117,44 +146,60 @@ impl DigestAuth {
         self.anew()
     }
 
+    /// Asks as a proxy does, with 407 and Proxy-Authenticate (RFC 3261 22.3): for who takes calls on to others, who
+    /// may ask for a password of their own with 401. Clones made before ask as they did, and the nonces are still the
+    /// same.
+    pub fn as_proxy(mut self) -> Self {
+        self.asking = &AS_PROXY;
+        self
+    }
+
     /// Clones made before keep their settings.
     fn anew(mut self) -> Self {
         self.gate = Arc::default();
         self
     }
 
-    /// Judges a request outside calls: the user that it proves to come from, or the 401 to answer it with.
+    /// Judges a request outside calls: the user that it proves to come from, or the 401 to answer it with (407
+    /// [as a proxy](Self::as_proxy)).
     ///
     /// # Errors
     /// The reply that asks for credentials.
     pub fn check(&self, request: &Request) -> Result<String, Reply> {
-        let values = request.headers.iter();
-        let values = values
-            .filter(|(name, _)| name.eq_ignore_ascii_case("Authorization"))
-            .map(|(_, value)| value.as_str());
-        self.judge(&request.method, &request.body, values)
-            .map_err(|challenges| {
-                let reply = Reply::status(401);
-                challenges.into_iter().fold(reply, |reply, value| {
-                    reply.header("WWW-Authenticate", value)
-                })
-            })
+        self.judge(&request.method, &request.body, &request.headers)
+            .map_err(|challenge| Reply::of(challenge.status, challenge.headers, None))
     }
 
-    /// The user, or the values of WWW-Authenticate.
-    pub(crate) fn judge<'v>(
+    /// The user that a request of these headers comes from, or what to refuse it with.
+    pub(crate) fn judge(
         &self,
         method: &str,
         body: &[u8],
-        authorizations: impl Iterator<Item = &'v str>,
-    ) -> Result<String, Vec<String>> {
+        headers: &[(String, String)],
+    ) -> Result<String, Challenge> {
+        let Asking {
+            status,
+            challenge,
+            credentials,
+        } = *self.asking;
+        let values = headers
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case(credentials))
+            .map(|(_, value)| value.as_str());
         let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         let gate = gate.get_or_insert_with(|| {
             Gate::new(&self.realm, &self.algorithms, self.integrity, self.lifetime)
         });
-        gate.judge(method, body, authorizations, |user| match &self.passwords {
+        let judged = gate.judge(method, body, values, |user| match &self.passwords {
             Passwords::Listed(users) => users.get(user).cloned(),
             Passwords::Asked(of) => of(user),
+        });
+        judged.map_err(|values| Challenge {
+            status,
+            headers: values
+                .into_iter()
+                .map(|value| (challenge.to_owned(), value))
+                .collect(),
         })
     }
 }

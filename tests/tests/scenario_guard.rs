@@ -109,6 +109,26 @@ async fn who_knows_the_password_reaches_the_bot_and_nobody_else_does() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_proxy_asks_in_words_of_its_own() {
+    let mut house = house(auth().as_proxy()).await;
+    let dial = || house.caller.dial(common::CALLEE);
+    let Err(Error::HungUp(cause)) = dial().await else {
+        panic!("let in without a password")
+    };
+    assert_eq!(cause.status(), Some(407));
+    let call = dial().credentials("alice", PASSWORD).await.unwrap();
+    assert_eq!(house.guest().await.0, "alice");
+    call.hangup().await.unwrap();
+    let ask = house.caller.ask("MESSAGE", common::CALLEE);
+    assert_eq!(ask.send().await.unwrap().code(), 407);
+    let texts = house.texts.lock().unwrap();
+    assert!(texts.contains("Proxy-Authenticate: Digest"), "{texts}");
+    assert!(!texts.contains("WWW-Authenticate"), "{texts}");
+    assert!(texts.contains("\r\nProxy-Authorization: "), "{texts}");
+    assert!(!texts.contains("\r\nAuthorization"), "{texts}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_hash_lets_in_with_and_without_the_body() {
     use DigestAlgorithm::{Md5, Sha256, Sha512_256};
     for algorithms in [

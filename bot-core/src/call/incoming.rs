@@ -90,28 +90,21 @@ impl IncomingCall {
     }
 
     /// Asks the caller who it is (digest, RFC 3261 22): gives the user, which [`CallInfo::user`] then names too. A
-    /// caller that has not said yet is refused with 401, and calls again with what was asked for: as a new call, with
-    /// a bot of its own, to which this one says [`Error::HungUp`].
+    /// caller that has not said yet is refused with 401 (407 [as a proxy](DigestAuth::as_proxy)), and calls again with
+    /// what was asked for: as a new call, with a bot of its own, to which this one says [`Error::HungUp`].
     ///
     /// # Errors
     /// [`Error::HungUp`] when the caller was refused, or gave up first.
     pub async fn authenticate(&self, auth: &DigestAuth) -> Result<String> {
         let info = &self.shared.info;
         let body = self.shared.lock().offer.clone().unwrap_or_default();
-        let values = info.headers.iter();
-        let values = values
-            .filter(|(name, _)| name.eq_ignore_ascii_case("Authorization"))
-            .map(|(_, value)| value.as_str());
-        match auth.judge("INVITE", &body, values) {
+        match auth.judge("INVITE", &body, &info.headers) {
             Ok(user) => {
                 let _ = info.user.set(user.clone());
                 Ok(user)
             }
-            Err(challenges) => {
-                let challenges = challenges
-                    .into_iter()
-                    .map(|value| ("WWW-Authenticate".to_owned(), value));
-                refuse(&self.shared, 401, None, challenges.collect()).await?;
+            Err(challenge) => {
+                refuse(&self.shared, challenge.status, None, challenge.headers).await?;
                 Err(Error::HungUp(self.shared.ended().await))
             }
         }

@@ -12,6 +12,7 @@ use callbot_core::{
     Service, async_trait,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
 use super::options::{Server, Talk};
 use super::{Misuse, Outcome, log, output};
@@ -155,29 +156,34 @@ pub(crate) fn announce(endpoint: &Endpoint) {
     if let Some(fingerprint) = endpoint.certificate_fingerprint() {
         eprintln!("certificate SHA-256 {fingerprint}");
     }
-    for (account, mut status) in endpoint.watch_registrations() {
-        tokio::spawn(async move {
-            let mut last = RegistrationStatus::Registering;
-            loop {
-                let now = status.borrow_and_update().clone();
-                match &now {
-                    RegistrationStatus::Registered { .. }
-                        if !matches!(last, RegistrationStatus::Registered { .. }) =>
-                    {
-                        eprintln!("registered {account}");
-                    }
-                    RegistrationStatus::Failed { why } if now != last => {
-                        eprintln!("registration of {account} failed and is tried again: {why}");
-                    }
-                    _ => {}
-                }
-                last = now;
-                if status.changed().await.is_err() {
-                    return;
-                }
-            }
-        });
+    for (account, status) in endpoint.watch_registrations() {
+        announce_account(account, status);
     }
+}
+
+/// Says on standard error how a registration fares, until its account is removed.
+pub(crate) fn announce_account(account: String, mut status: watch::Receiver<RegistrationStatus>) {
+    tokio::spawn(async move {
+        let mut last = RegistrationStatus::Registering;
+        loop {
+            let now = status.borrow_and_update().clone();
+            match &now {
+                RegistrationStatus::Registered { .. }
+                    if !matches!(last, RegistrationStatus::Registered { .. }) =>
+                {
+                    eprintln!("registered {account}");
+                }
+                RegistrationStatus::Failed { why } if now != last => {
+                    eprintln!("registration of {account} failed and is tried again: {why}");
+                }
+                _ => {}
+            }
+            last = now;
+            if status.changed().await.is_err() {
+                return;
+            }
+        }
+    });
 }
 
 /// The signals that end the program, or have it read its configuration again.

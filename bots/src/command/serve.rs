@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use callbot::config::{self, Config, LogFormat};
+use callbot::config::{self, Account, Config, LogFormat};
 use callbot::report::Reporter;
 use callbot_core::{Bot, CallInfo, Endpoint, Reply, Request, Service, async_trait};
 use clap::Args;
@@ -23,6 +23,8 @@ use super::{Misuse, Outcome, log};
 const DRAIN: Duration = Duration::from_secs(5);
 /// Calls at once, where the file does not say it.
 const CALLS: usize = 5000;
+/// How long a reload waits for registrars to let go of accounts.
+const UNREGISTER: Duration = Duration::from_secs(2);
 
 /// Run the bots of a configuration: accounts, listeners, and a bot for each number or pattern.
 ///
@@ -192,7 +194,6 @@ impl Running {
         let wanted = config::listeners(&config);
         let mut listening = self.listen(endpoint, &wanted).await?;
         // From here on nothing can fail: the new file is in force.
-        self.accounts(endpoint, &config).await;
         let calls = config.limits.calls.map_or(CALLS, |calls| calls.0 as usize);
         let _ = endpoint.set_max_calls(calls).await;
         self.drain.set(drain(&config));
@@ -206,6 +207,8 @@ impl Running {
             }
         }
         self.listening = listening;
+        // After the listeners, so that nothing registers on one that closes.
+        self.accounts(endpoint, &config).await;
         self.say_what_waits(&config);
         tracing::info!(
             "configuration read again: {} routes, {} accounts, {} listeners",
@@ -242,11 +245,38 @@ impl Running {
         Ok(added)
     }
 
-    /// Registers what is new, and lets go of what is gone.
-    async fn accounts(&self, _endpoint: &Endpoint, config: &Config) {
-        if self.config.accounts != config.accounts {
-            tracing::warn!("a change of accounts takes effect when callbot is started again");
+    /// Registers what is new, lets go of what is gone, and does both, one after the other, for what changed.
+    async fn accounts(&self, endpoint: &Endpoint, config: &Config) {
+        let (old, new) = (&self.config.accounts, &config.accounts);
+        let gone: Vec<&Account> = old.iter().filter(|it| !new.contains(it)).collect();
+        let is_there = |new: &&Account| gone.iter().any(|old| old.address == new.address);
+        let added = new.iter().filter(|it| !old.contains(it));
+        let (changed, added): (Vec<&Account>, Vec<&Account>) = added.partition(is_there);
+        added
+            .iter()
+            .for_each(|account| add_account(endpoint, account));
+        let removals: Vec<_> = gone
+            .iter()
+            .map(|account| {
+                tokio::spawn(remove_account(
+                    endpoint.clone(),
+                    account.address.get_ref().clone(),
+                ))
+            })
+            .collect();
+        // The same binding is taken back and then made: a registrar that hears it the other way round has none. One
+        // that does not answer may not keep the rest waiting; the removals go on by themselves.
+        let removed = async {
+            for removal in removals {
+                let _ = removal.await;
+            }
+        };
+        if tokio::time::timeout(UNREGISTER, removed).await.is_err() {
+            tracing::warn!("a registrar does not answer; accounts are changed all the same");
         }
+        changed
+            .iter()
+            .for_each(|account| add_account(endpoint, account));
     }
 
     fn say_what_waits(&self, config: &Config) {
@@ -265,6 +295,23 @@ impl Running {
             if changed {
                 tracing::warn!("a change of {what} takes effect when callbot is started again");
             }
+        }
+    }
+}
+
+fn add_account(endpoint: &Endpoint, account: &Account) {
+    let address = account.address.get_ref();
+    match endpoint.add_account(config::account(account)) {
+        Ok(status) => runner::announce_account(address.clone(), status),
+        Err(error) => tracing::error!("account {address} is not taken up: {error}"),
+    }
+}
+
+async fn remove_account(endpoint: Endpoint, address: String) {
+    match endpoint.remove_account(&address).await {
+        Ok(()) => tracing::info!("{address} is no longer registered"),
+        Err(error) => {
+            tracing::warn!("{address} may stay registered until its time is up: {error}");
         }
     }
 }

@@ -84,7 +84,7 @@ pub fn listeners(config: &Config) -> Vec<String> {
 }
 
 /// An account as the endpoint registers it.
-pub(super) fn account(configured: &model::Account) -> callbot_core::Account {
+pub fn account(configured: &model::Account) -> callbot_core::Account {
     let mut account = account_alone(configured);
     if let Some(registrar) = &configured.registrar {
         account = account.registrar(registrar.get_ref());
@@ -151,7 +151,7 @@ impl Service {
         };
         let mut router = Router::new();
         for route in &config.routes {
-            router = maker.route(router, &route.bot, Some(condition(config, &route.when)))?;
+            router = maker.route(router, &route.bot, Some(condition(&route.when)))?;
         }
         if let Some(bot) = &config.otherwise {
             router = maker.route(router, bot, None)?;
@@ -174,18 +174,8 @@ impl callbot_core::Service for Service {
 type Condition = Box<dyn Fn(&CallInfo) -> bool + Send + Sync>;
 
 /// Whether a route takes a call.
-fn condition(config: &Config, when: &When) -> Condition {
+fn condition(when: &When) -> Condition {
     let when = when.clone();
-    let account = when.account.as_ref().map(|address| {
-        let address = address.get_ref().clone();
-        let user = user_of(&address).to_owned();
-        // Two accounts of one name are told apart by the domain that was called.
-        let twin = config.accounts.iter().any(|other| {
-            *other.address.get_ref() != address && user_of(other.address.get_ref()) == user
-        });
-        let domain = twin.then(|| host_of(&address).to_ascii_lowercase());
-        (user, domain)
-    });
     Box::new(move |call| {
         let called = call.called();
         let any = |numbers: &[String]| numbers.is_empty() || numbers.iter().any(|n| n == called);
@@ -206,23 +196,11 @@ fn condition(config: &Config, when: &When) -> Condition {
                 .0
                 .iter()
                 .all(|header| call.header(&header.0.name).map(str::trim) == Some(&header.0.value))
-            && account.as_ref().is_none_or(|(user, domain)| {
-                called == user
-                    && domain
-                        .as_ref()
-                        .is_none_or(|domain| host_of(call.to()).eq_ignore_ascii_case(domain))
-            })
+            && when
+                .account
+                .as_ref()
+                .is_none_or(|account| call.account() == Some(account.get_ref()))
     })
-}
-
-fn user_of(address: &str) -> &str {
-    let address = address.split_once(':').map_or(address, |(_, rest)| rest);
-    address.split_once('@').map_or("", |(user, _)| user)
-}
-
-fn host_of(address: &str) -> &str {
-    let host = address.rsplit_once('@').map_or(address, |(_, host)| host);
-    host.split([':', ';', '?', '>']).next().unwrap_or_default()
 }
 
 struct Maker<'a> {

@@ -43,7 +43,7 @@ mod variables;
 use std::io::Read;
 use std::path::Path;
 
-pub use bots::{Service, endpoint, listeners};
+pub use bots::{Service, account, endpoint, listeners};
 pub use model::{
     Account, Answer, BotTable, Config, Echo, Gateway, General, Ivr, Limits, Log, LogFormat, Media,
     Record, Redirect, Reject, Route, Srtp, Tls, When,

@@ -15,21 +15,20 @@
 //! else that a service for others needs.
 
 mod bindings;
-mod password;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use callbot_core::{
-    Bot, CallInfo, Endpoint, IncomingCall, Reply, Request, Result, Service, async_trait,
+    Bot, CallInfo, DigestAlgorithm, DigestAuth, Endpoint, IncomingCall, Reply, Request, Result,
+    Service, async_trait,
 };
 use tokio::time::Instant;
 
 use crate::gateway::{Gateway, Template};
 use crate::report::Reporter;
 use bindings::{Binding, Bindings, LONGEST, OutOfOrder, SHORTEST};
-use password::{Passwords, Refused};
 
 /// How long a text may take to its reader.
 const TEXT: Duration = Duration::from_secs(20);
@@ -57,8 +56,11 @@ pub struct Registrar {
 
 #[derive(Debug)]
 struct Shared {
-    passwords: Passwords,
-    /// Of the users that have a password, so bounded by them.
+    /// What a REGISTER must prove: it is for us.
+    registers: DigestAuth,
+    /// What a call or a text must prove: it goes on to somebody else.
+    passes: DigestAuth,
+    /// Of each user that has a password, and of nobody else.
     users: Mutex<HashMap<String, Bindings>>,
 }
 
@@ -69,11 +71,8 @@ impl Registrar {
         realm: impl Into<String>,
         users: impl IntoIterator<Item = (String, String)>,
     ) -> Self {
-        let mut passwords = Passwords::new(realm.into());
-        for (user, password) in users {
-            passwords.add(user, password);
-        }
-        Self::with(endpoint, passwords)
+        // Many phones give up when they see an algorithm that they do not know.
+        Self::with(endpoint, realm.into(), users, &[DigestAlgorithm::Md5])
     }
 
     /// The same, that offers SHA-256 before MD5: for phones that know it, or know to pass over it.
@@ -82,21 +81,29 @@ impl Registrar {
         realm: impl Into<String>,
         users: impl IntoIterator<Item = (String, String)>,
     ) -> Self {
-        let mut passwords = Passwords::new(realm.into());
-        passwords.strengthen();
-        for (user, password) in users {
-            passwords.add(user, password);
-        }
-        Self::with(endpoint, passwords)
+        let algorithms = [DigestAlgorithm::Sha256, DigestAlgorithm::Md5];
+        Self::with(endpoint, realm.into(), users, &algorithms)
     }
 
-    fn with(endpoint: &Endpoint, passwords: Passwords) -> Self {
+    fn with(
+        endpoint: &Endpoint,
+        realm: String,
+        users: impl IntoIterator<Item = (String, String)>,
+        algorithms: &[DigestAlgorithm],
+    ) -> Self {
+        let mut auth = DigestAuth::realm(realm).algorithms(algorithms.iter().copied());
+        let mut bindings = HashMap::new();
+        for (user, password) in users {
+            bindings.insert(user.clone(), Bindings::default());
+            auth = auth.user(user, password);
+        }
         Self {
             endpoint: endpoint.clone(),
             reporter: None,
             shared: Arc::new(Shared {
-                passwords,
-                users: Mutex::default(),
+                registers: auth.clone(),
+                passes: auth.as_proxy(),
+                users: Mutex::new(bindings),
             }),
         }
     }
@@ -125,27 +132,14 @@ impl Registrar {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Who sends a request, if its credentials prove that it is who From says.
-    fn admit(&self, method: &str, credentials: Option<&str>, from: &str) -> Result<(), Denied> {
-        let now = Instant::now();
-        match self.shared.passwords.check(method, credentials, now) {
-            Ok(user) if user == user_of(from) => Ok(()),
-            Ok(_) => Err(Denied::Forbidden),
-            Err(refused) => {
-                let stale = refused == Refused::Stale;
-                Err(Denied::Challenged(
-                    self.shared.passwords.challenges(now, stale),
-                ))
-            }
-        }
+    fn knows(&self, user: &str) -> bool {
+        self.users().contains_key(user)
     }
 
     fn register(&self, request: &Request) -> Reply {
-        let credentials = request.header("Authorization");
         // The address of record is To; only its user may change it.
-        match self.admit("REGISTER", credentials, request.to()) {
-            Ok(()) => {}
-            Err(denied) => return denied.reply(401, "WWW-Authenticate"),
+        if let Err(refusal) = admit(&self.shared.registers, request, request.to()) {
+            return refusal;
         }
         let user = user_of(request.to()).to_owned();
         let now = Instant::now();
@@ -220,12 +214,11 @@ impl Registrar {
 
     /// Takes a text on to its reader, and the reader's answer back.
     async fn text(&self, request: &Request) -> Reply {
-        let credentials = request.header("Proxy-Authorization");
-        if let Err(denied) = self.admit("MESSAGE", credentials, request.from()) {
-            return denied.reply(407, "Proxy-Authenticate");
+        if let Err(refusal) = admit(&self.shared.passes, request, request.from()) {
+            return refusal;
         }
         let user = user_of(request.uri());
-        if !self.shared.passwords.knows(user) {
+        if !self.knows(user) {
             return Reply::status(404);
         }
         for binding in self.bindings(user) {
@@ -286,13 +279,12 @@ struct Switchboard(Registrar);
 impl Bot for Switchboard {
     async fn on_call(&mut self, call: IncomingCall) -> Result<()> {
         let info = call.info().clone();
-        let credentials = info.header("Proxy-Authorization");
-        if let Err(denied) = self.0.admit("INVITE", credentials, info.from()) {
-            let (status, headers) = denied.refusal(407, "Proxy-Authenticate");
-            return call.reject_with_headers(status, None, headers).await;
+        let caller = call.authenticate(&self.0.shared.passes).await?;
+        if caller != user_of(info.from()) {
+            return call.reject(403).await;
         }
         let user = info.called();
-        if !self.0.shared.passwords.knows(user) {
+        if !self.0.knows(user) {
             return call.reject(404).await;
         }
         // The newest phone rings.
@@ -308,32 +300,11 @@ impl Bot for Switchboard {
     }
 }
 
-/// Why a request goes no further.
-enum Denied {
-    /// It must say who it is: the challenges.
-    Challenged(Vec<String>),
-    /// It said so, and is another.
-    Forbidden,
-}
-
-impl Denied {
-    fn refusal(self, status: u16, header: &str) -> (u16, Vec<(String, String)>) {
-        match self {
-            Self::Forbidden => (403, Vec::new()),
-            Self::Challenged(challenges) => {
-                let named = |value| (header.to_owned(), value);
-                (status, challenges.into_iter().map(named).collect())
-            }
-        }
-    }
-
-    fn reply(self, status: u16, header: &str) -> Reply {
-        let (status, headers) = self.refusal(status, header);
-        headers
-            .into_iter()
-            .fold(Reply::status(status), |reply, (name, value)| {
-                reply.header(name, value)
-            })
+/// Lets a request in whose credentials prove that it comes from the user of this URI.
+fn admit(auth: &DigestAuth, request: &Request, uri: &str) -> Result<(), Reply> {
+    match auth.check(request)? {
+        user if user == user_of(uri) => Ok(()),
+        _ => Err(Reply::status(403)),
     }
 }
 
