@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use crate::auth::DigestAuth;
 use crate::bot::Bot;
 use crate::call::IncomingCall;
+use crate::endpoint::IncomingSubscription;
 use crate::error::Result;
 use crate::service::{Reply, Request, Service};
 use crate::signalling::CallInfo;
@@ -14,7 +15,7 @@ use crate::signalling::CallInfo;
 /// A [`Service`] behind digest authentication; made by [`Service::guarded_by`].
 ///
 /// A call without the right credentials is refused with 401 and its challenges, and its caller calls again with them;
-/// only then is there a bot. Requests outside calls are answered alike. OPTIONS needs no password: it only asks
+/// only then is there a bot. Requests outside calls and subscriptions are answered alike. OPTIONS needs no password: it only asks
 /// whether somebody is there.
 #[derive(Debug)]
 pub struct Guarded<S> {
@@ -44,6 +45,16 @@ impl<S: Service> Service for Guarded<S> {
         match self.auth.check(&request) {
             Ok(_) => self.service.on_request(request).await,
             Err(challenge) => challenge,
+        }
+    }
+
+    async fn on_subscribe(&self, subscription: IncomingSubscription) {
+        match self.auth.check(subscription.request()) {
+            Ok(_) => self.service.on_subscribe(subscription).await,
+            // An endpoint that is gone needs no answer.
+            Err(challenge) => {
+                let _ = subscription.reject_with(challenge).await;
+            }
         }
     }
 }

@@ -8,10 +8,11 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use callbot_core::driver::memory::MemoryNetwork;
+use callbot_core::package::Presence;
 use callbot_core::trace::Ladder;
 use callbot_core::{
-    Bot, CallInfo, DigestAlgorithm, DigestAuth, Endpoint, Error, Reply, Request, Service,
-    answer_with, async_trait,
+    Account, Bot, CallInfo, DigestAlgorithm, DigestAuth, Endpoint, Error, IncomingSubscription,
+    Reply, Request, Service, answer_with, async_trait,
 };
 use common::{ms, secs};
 use tokio::sync::mpsc;
@@ -33,6 +34,13 @@ impl Service for Guest {
 
     async fn on_request(&self, _: Request) -> Reply {
         Reply::status(200)
+    }
+
+    async fn on_subscribe(&self, subscription: IncomingSubscription) {
+        let state = Presence::new("sip:bot@10.0.0.2", true);
+        if let Ok(subscriber) = subscription.accept(state).await {
+            subscriber.ended().await;
+        }
     }
 }
 
@@ -60,7 +68,10 @@ async fn house(auth: DigestAuth) -> House {
     for last in [1, 2] {
         let builder = Endpoint::builder().memory(network.host([10, 0, 0, last]));
         let seen = texts.clone();
-        let builder = builder.ladder(&ladder).seed(last.into());
+        let builder = builder
+            .ladder(&ladder)
+            .seed(last.into())
+            .packages(["presence"]);
         let builder = builder.on_message(move |m| seen.lock().unwrap().push_str(&m.text()));
         ends.push(builder.start().await.unwrap());
     }
@@ -216,4 +227,18 @@ async fn no_log_and_no_trace_holds_a_password_or_a_response() {
             assert!(!text.contains(secret), "the {what} holds {secret}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_knows_the_password_may_watch_and_nobody_else_may() {
+    let house = house(auth()).await;
+    let (bot, alice) = ("sip:bot@10.0.0.2", "sip:alice@10.0.0.2");
+    let refused = house.caller.subscribe(bot, "presence").fetch().await;
+    assert!(refused.unwrap_err().to_string().contains("401"));
+    let account = Account::new(alice).password(PASSWORD);
+    let account = account.without_registration();
+    house.caller.add_account(account).unwrap();
+    let watch = house.caller.subscribe(bot, "presence").account(alice);
+    let told = watch.fetch().await.unwrap();
+    assert!(told.presence().unwrap().is_open());
 }

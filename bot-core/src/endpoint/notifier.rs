@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
 use crate::package::Document;
-use crate::service::Request;
+use crate::service::{Reply, Request};
 use crate::signalling::sip::{EventsCommand, NotifierId, ToSip};
 
 /// Somebody wants to be told a state, in a package that
@@ -120,9 +120,17 @@ impl IncomingSubscription {
     ///
     /// # Errors
     /// [`Error::Closed`] when the endpoint is.
-    pub async fn reject(mut self, status: u16) -> Result<()> {
-        let status = if (400..700).contains(&status) {
-            status
+    pub async fn reject(self, status: u16) -> Result<()> {
+        self.reject_with(Reply::status(status)).await
+    }
+
+    /// Refuses it with the status and headers of a reply; a status outside 400 to 699 becomes 480.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] when the endpoint is.
+    pub async fn reject_with(mut self, reply: Reply) -> Result<()> {
+        let status = if (400..700).contains(&reply.status) {
+            reply.status
         } else {
             480
         };
@@ -131,6 +139,7 @@ impl IncomingSubscription {
                 link.send(EventsCommand::Reject {
                     id: link.id,
                     status,
+                    headers: reply.headers,
                 })
                 .await
             }
@@ -145,6 +154,7 @@ impl Drop for IncomingSubscription {
             let reject = EventsCommand::Reject {
                 id: link.id,
                 status: 480,
+                headers: Vec::new(),
             };
             let _ = link.commands.try_send(ToSip::Events(reject));
         }

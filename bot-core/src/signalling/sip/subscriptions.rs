@@ -40,6 +40,7 @@ pub(crate) enum EventsCommand {
     Reject {
         id: NotifierId,
         status: u16,
+        headers: Vec<(String, String)>,
     },
     Notify {
         id: NotifierId,

@@ -17,7 +17,7 @@ use crate::endpoint::{
 use crate::error::Error;
 use crate::package::Document;
 use crate::signalling::sip::subscriptions::{EventsCommand, body};
-use crate::signalling::sip::{Arrival, requests};
+use crate::signalling::sip::{Arrival, convert, requests};
 
 /// Who hears of what.
 #[derive(Default)]
@@ -78,9 +78,13 @@ impl SipTask {
                 self.ua
                     .accept_subscription(now, id, Some(longest), pending, state)
             }
-            EventsCommand::Reject { id, status } => {
-                self.ua.reject_subscription(now, id, status, Vec::new())
-            }
+            EventsCommand::Reject {
+                id,
+                status,
+                headers,
+            } => self
+                .ua
+                .reject_subscription(now, id, status, convert::headers(headers)),
             EventsCommand::Notify { id, state } => self.ua.notify(now, id, body(state)),
             EventsCommand::End(id) => self.ua.end_subscription(now, id, Reason::NoResource, None),
         };
