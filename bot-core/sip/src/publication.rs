@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::auth::{Authenticator, Credentials};
+use crate::auth::{Authenticator, Credentials, MAX_TRIES};
 use crate::dialog::split_route;
 use crate::headers::{Header, HeaderName, Headers};
 use crate::message::{Method, Request, Response};
@@ -235,13 +235,13 @@ impl Publication {
                     return self.send(core, now, 1);
                 }
             }
-            423 if self.leaving == Leaving::No => {
+            423 if self.leaving == Leaving::No && tries < MAX_TRIES => {
                 let least = response.headers.get(&HeaderName::MinExpires);
                 let least = least.and_then(|text| text.trim().parse().ok());
                 if let Some(least) = least.filter(|least| *least > self.expires) {
                     self.expires = least;
                     self.changed = self.changed || self.said_body(core, handle);
-                    return self.send(core, now, 1);
+                    return self.send(core, now, tries + 1);
                 }
             }
             _ => {}

@@ -38,6 +38,9 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// When a lost connection is noticed by many registrations at once, each stands in line within this time.
 const AFTER_LOSS: u64 = 500;
 
+/// The longest Flow-Timer that is believed, in seconds: a day.
+const LONGEST_FLOW_TIMER: u32 = 86_400;
+
 /// One address of record.
 #[derive(Debug)]
 pub(crate) struct Registered {
@@ -368,9 +371,9 @@ impl Registered {
         let outbound = headers.contains_token(&HeaderName::Require, "outbound");
         let flow_timer = headers
             .get(&HeaderName::FlowTimer)
-            .and_then(|text| text.trim().parse().ok())
+            .and_then(|text| text.trim().parse::<u32>().ok())
             .filter(|seconds| *seconds > 0)
-            .map(Duration::from_secs);
+            .map(|seconds| Duration::from_secs(u64::from(seconds.min(LONGEST_FLOW_TIMER))));
         if source.protocol == Protocol::Udp && (outbound || flow_timer.is_some()) {
             self.keep_alive.run(now, flow_timer, &mut core.ids);
         } else {

@@ -26,7 +26,14 @@ async fn offer(shared: &Arc<Shared>, direction: Direction) -> Result<()> {
         state.reoffer = Some(done);
         body
     };
-    shared.act(Act::Reoffer { body })?;
+    if let Err(error) = shared.act(Act::Reoffer { body }) {
+        let mut state = shared.lock();
+        state.reoffer = None;
+        if let Some(negotiation) = &mut state.negotiation {
+            negotiation.refused();
+        }
+        return Err(error);
+    }
     match shared.until_ended(answered).await? {
         Ok(result) => result,
         Err(_) => Err(Error::HungUp(shared.ended().await)),

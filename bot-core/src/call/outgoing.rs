@@ -166,8 +166,8 @@ impl Dial {
     /// [`Error::Uri`] when the URI cannot be called, [`Error::Exhausted`] when
     /// there is no room for another call.
     pub async fn start(self) -> Result<OutgoingCall> {
-        let shared = sip::place(&self.endpoint, self.request).await?;
-        let guard = Arc::new(Guard(shared.clone()));
+        let guard = Arc::new(sip::place(&self.endpoint, self.request).await?);
+        let shared = guard.0.clone();
         Ok(OutgoingCall {
             shared,
             guard,

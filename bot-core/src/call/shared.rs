@@ -212,6 +212,11 @@ impl Shared {
         matches!(*self.phase.borrow(), Phase::Established)
     }
 
+    /// Whether its end was asked for.
+    pub(crate) fn is_hanging_up(&self) -> bool {
+        self.lock().hanging_up
+    }
+
     /// Ends the call if it still stands: CANCEL, 480 or BYE, as its state asks.
     pub(crate) fn finish(&self) {
         self.finish_with(Vec::new());

@@ -208,6 +208,12 @@ impl Sweep {
                         }
                     }
                     slot.leg.session.apply(now, &negotiated);
+                    // Where both sides are lite there are no checks: the path is there at once.
+                    if let Some(shared) = slot.leg.socket.shared()
+                        && let Some(path) = slot.leg.session.ice_path()
+                    {
+                        shared.confirm(path, true);
+                    }
                     slot.flush();
                 });
                 self.pairs.settle(id);

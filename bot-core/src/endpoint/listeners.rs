@@ -106,7 +106,8 @@ impl Endpoint {
             }
             let closed = locator.change_listeners(|listeners| {
                 let listener = listeners.get_mut(index)?;
-                if listener.state != ListenerState::Retiring {
+                // Taken back and removed again meanwhile: whoever removed it later closes it.
+                if listener.state != ListenerState::Retiring || !listener.users.is_empty() {
                     return None;
                 }
                 listener.state = ListenerState::Closed;

@@ -198,6 +198,7 @@ impl Running {
         let _ = endpoint.set_max_calls(calls).await;
         self.drain.set(drain(&config));
         Swapped(self.current.clone()).set(Arc::new(service));
+        let moved = self.listening.iter().any(|(url, _)| !wanted.contains(url));
         for (url, bound) in std::mem::take(&mut self.listening) {
             if wanted.contains(&url) {
                 listening.push((url, bound));
@@ -208,7 +209,7 @@ impl Running {
         }
         self.listening = listening;
         // After the listeners, so that nothing registers on one that closes.
-        self.accounts(endpoint, &config).await;
+        self.accounts(endpoint, &config, moved).await;
         self.say_what_waits(&config);
         tracing::info!(
             "configuration read again: {} routes, {} accounts, {} listeners",
@@ -245,12 +246,14 @@ impl Running {
         Ok(added)
     }
 
-    /// Registers what is new, lets go of what is gone, and does both, one after the other, for what changed.
-    async fn accounts(&self, endpoint: &Endpoint, config: &Config) {
+    /// Registers what is new, lets go of what is gone, and does both, one after the other, for what changed; for all, when
+    /// a listener has gone, since any may be registered at its address.
+    async fn accounts(&self, endpoint: &Endpoint, config: &Config, moved: bool) {
         let (old, new) = (&self.config.accounts, &config.accounts);
-        let gone: Vec<&Account> = old.iter().filter(|it| !new.contains(it)).collect();
+        let is_gone = |it: &&Account| moved || !new.contains(it);
+        let gone: Vec<&Account> = old.iter().filter(is_gone).collect();
         let is_there = |new: &&Account| gone.iter().any(|old| old.address == new.address);
-        let added = new.iter().filter(|it| !old.contains(it));
+        let added = new.iter().filter(|it| moved || !old.contains(it));
         let (changed, added): (Vec<&Account>, Vec<&Account>) = added.partition(is_there);
         added
             .iter()

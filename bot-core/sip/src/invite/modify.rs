@@ -15,8 +15,8 @@ use crate::headers::HeaderName;
 use crate::message::{Method, Request, Response, StatusCode};
 use crate::transaction::{Handle, Key};
 use crate::ua::{
-    Body, ClientUse, Core, Event, Failure, ReinviteId, ServerUse, Source, UaError, clean_body,
-    put_body,
+    Body, ClientUse, Core, EndCause, Event, Failure, ReinviteId, ServerUse, Source, UaError,
+    clean_body, put_body,
 };
 
 /// How often a 491 is met with another try.
@@ -317,6 +317,12 @@ impl Session {
                 .push(HeaderName::RetryAfter, seconds.to_string());
         }
         core.respond(now, handle, &response);
+        // The ACK for which our BYE waited will not come.
+        if self.phase == Phase::Established
+            && let Some(headers) = self.hang_up.take()
+        {
+            self.send_bye(core, now, headers, EndCause::LocalBye);
+        }
     }
 
     pub(crate) fn accept_reinvite(

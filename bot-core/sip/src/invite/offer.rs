@@ -185,8 +185,13 @@ impl Session {
     }
 
     /// Whether an INVITE that failed at one address may be sent to the next (RFC 3263 section 4.3).
-    pub(crate) fn wants_another_address(&self, handle: Handle) -> bool {
+    /// One that rings already stays where it is: the next address would ring too.
+    pub(crate) fn wants_another_address(&self, core: &Core, handle: Handle) -> bool {
         let outgoing = self.outgoing.as_ref();
+        let rings = outgoing.is_some_and(|outgoing| !outgoing.branches.is_empty());
+        if rings && core.is_proceeding(handle) {
+            return false;
+        }
         self.phase == Phase::Calling
             && self.current_invite() == Some(handle)
             && outgoing.is_some_and(|outgoing| outgoing.cancel == Cancel::No)
@@ -195,6 +200,7 @@ impl Session {
     /// It was sent there.
     pub(crate) fn moved(&mut self, core: &mut Core, handle: Handle, target: Target) {
         self.drop_dialog(core);
+        self.forget_update(core);
         if let Some(outgoing) = &mut self.outgoing {
             outgoing.handle = Some(handle);
             outgoing.target = target;
@@ -283,6 +289,7 @@ impl Session {
         response: Arc<Response>,
     ) {
         self.drop_dialog(core);
+        self.forget_update(core);
         let status = response.status.0;
         let Some(outgoing) = &mut self.outgoing else {
             return;

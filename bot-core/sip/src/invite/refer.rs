@@ -549,7 +549,10 @@ impl Session {
         let handle = core.start_server(now, source, request, key, None, usage);
         core.respond(now, handle, &response);
         if let Some((id, newest)) = refer {
-            if let Ok(refer) = self.received_refer(id) {
+            // One that waits says it all.
+            if let Ok(refer) = self.received_refer(id)
+                && refer.queued.is_empty()
+            {
                 refer.queued.push_back(newest);
             }
             self.send_news(core, now, id);

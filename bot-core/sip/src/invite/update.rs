@@ -173,7 +173,7 @@ impl Session {
 
     fn send_update(&mut self, core: &mut Core, now: Instant) {
         let Some((mut request, target)) = self.request(core, Method::Update) else {
-            return;
+            return self.forget_update(core);
         };
         let Some(update) = &mut self.extensions.update else {
             return;
@@ -182,6 +182,19 @@ impl Session {
         request.body = put_body(&mut request.headers, update.body.clone());
         self.authorize(core, &mut request);
         core.start_client(now, request, target, ClientUse::Update(self.id), 1);
+    }
+
+    /// The dialog that our UPDATE belonged to is gone, and with it what a PRACK was to say there.
+    pub(super) fn forget_update(&mut self, core: &mut Core) {
+        self.extensions.prack_due = None;
+        let update = self.extensions.update.take();
+        if let Some(update) = update.and_then(|update| update.id) {
+            core.event(Event::UpdateAnswered {
+                invite: self.id,
+                update,
+                result: Err(Failure::Cancelled),
+            });
+        }
     }
 
     pub(super) fn retry_update(&mut self, core: &mut Core, now: Instant) {

@@ -417,7 +417,11 @@ impl Notifier {
 
     pub(crate) fn arm(&mut self, core: &mut Core) {
         let mut armed = self.armed;
-        core.arm(&mut armed, Some(self.expires_at), Owner::Notifier(self.id));
+        // A timer that is armed for earlier is armed anew when it falls due: each refresh would leave one behind else.
+        let at = armed
+            .at()
+            .map_or(self.expires_at, |at| at.min(self.expires_at));
+        core.arm(&mut armed, Some(at), Owner::Notifier(self.id));
         self.armed = armed;
     }
 

@@ -13,7 +13,7 @@ use super::{
     EventName, Reason, Subscribe, SubscriptionId, SubscriptionState, SubscriptionStatus,
     Termination, margin, wait_after, whole_seconds,
 };
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, MAX_TRIES};
 use crate::dialog::{CallerSide, Dialog, Peer, split_route};
 use crate::headers::{HeaderName, Headers};
 use crate::message::{Method, Request, Response};
@@ -289,14 +289,17 @@ impl Subscriber {
                     }
                 };
             }
-            423 if !self.leaving => {
+            423 if !self.leaving && tries < MAX_TRIES => {
                 let least = response.headers.get(&HeaderName::MinExpires);
                 let least = least.and_then(|text| text.trim().parse().ok());
                 if let Some(least) = least.filter(|least| *least > self.expires) {
                     self.expires = least;
                     return match index {
-                        Some(index) => self.send_in(core, now, index, least, 1),
-                        None => self.send_first(core, now, 1, self.subscribe.target.clone()),
+                        Some(index) => self.send_in(core, now, index, least, tries + 1),
+                        None => {
+                            let target = self.subscribe.target.clone();
+                            self.send_first(core, now, tries + 1, target);
+                        }
                     };
                 }
             }

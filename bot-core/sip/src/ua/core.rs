@@ -210,6 +210,11 @@ impl Armed {
         current
     }
 
+    /// When it falls due; `None` when nothing is armed.
+    pub(crate) fn at(&self) -> Option<Instant> {
+        self.at
+    }
+
     pub(crate) fn is(&self, id: TimerId) -> bool {
         self.at.is_some() && self.id == id
     }

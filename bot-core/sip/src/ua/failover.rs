@@ -17,7 +17,7 @@ impl UserAgent {
             ClientUse::Invite(id) => self
                 .invites
                 .get(&id)
-                .is_some_and(|session| session.wants_another_address(handle)),
+                .is_some_and(|session| session.wants_another_address(&self.core, handle)),
             ClientUse::Register(id) => self
                 .registrations
                 .get(&id)

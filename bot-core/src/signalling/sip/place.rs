@@ -12,7 +12,7 @@ use super::accounts::{AccountCommand, AccountEntry, Course};
 use super::locate::{Located, parse_uri};
 use super::{ToSip, Way, convert};
 use crate::call::negotiate::Negotiation;
-use crate::call::{DialRequest, Shared};
+use crate::call::{DialRequest, Guard, Shared};
 use crate::endpoint::{AskRequest, EndpointShared, Sender};
 use crate::error::{Error, Result};
 use crate::service::Reply;
@@ -23,16 +23,14 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Longest wait before that.
 const RETRY_MAX: Duration = Duration::from_secs(120);
 
-/// Places a call: finds the way, opens media, sends the INVITE.
-pub(crate) async fn place(
-    endpoint: &Arc<EndpointShared>,
-    request: DialRequest,
-) -> Result<Arc<Shared>> {
+/// Places a call: finds the way, opens media, sends the INVITE. When this is dropped meanwhile, so is the call.
+pub(crate) async fn place(endpoint: &Arc<EndpointShared>, request: DialRequest) -> Result<Guard> {
     let (invite, call, _) = prepare(endpoint, request).await?;
+    let guard = Guard(call.clone());
     let (reply, placed) = oneshot::channel();
     let command = ToSip::Invite {
         invite: Box::new(invite),
-        call: call.clone(),
+        call,
         reply,
     };
     endpoint
@@ -41,7 +39,7 @@ pub(crate) async fn place(
         .await
         .map_err(|_| Error::Closed)?;
     placed.await.map_err(|_| Error::Closed)??;
-    Ok(call)
+    Ok(guard)
 }
 
 /// The INVITE of a call, and the call: a new one with media, or the one that it continues, with the negotiation that

@@ -192,6 +192,7 @@ impl SipTask {
                 let cause = convert::end_cause(&EndCause::LocalBye);
                 call.shared.on_signal(Signal::Ended(cause));
             }
+            self.end_kept(None);
             if let Some((done, _)) = self.closing.take() {
                 let _ = done.send(());
             }

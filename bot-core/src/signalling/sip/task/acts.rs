@@ -32,6 +32,10 @@ impl SipTask {
                 let told = match result {
                     Ok(id) => {
                         self.adopt(id, &call, flow);
+                        // Who asked for it may not want it any more.
+                        if call.is_hanging_up() {
+                            self.on_act(id, Act::hang_up());
+                        }
                         Ok(())
                     }
                     Err(error) => Err(error),

@@ -90,6 +90,7 @@ impl SipTask {
             Act::Hangup { .. } => {
                 // Who is called in its place is not wanted any more either.
                 self.leave_followings(Some(id));
+                self.end_kept(Some(id));
                 return Some(act);
             }
             _ => return Some(act),
@@ -386,11 +387,28 @@ impl SipTask {
 
     /// A call goes on in another dialog.
     fn move_call(&mut self, call: Call, new: InviteId) {
-        call.shared.bind(SipHandle {
+        let shared = call.shared.clone();
+        shared.bind(SipHandle {
             invite: new,
             commands: self.endpoint.commands.clone(),
         });
         self.calls.insert(new, call);
+        // Its bot may have hung up the old dialog a moment ago.
+        if shared.is_hanging_up() {
+            self.on_act(new, Act::hang_up());
+        }
+    }
+
+    /// The calls whose end waits for a transfer end now.
+    pub(super) fn end_kept(&mut self, old: Option<InviteId>) {
+        let following = self.transfers.following.values_mut();
+        let kept: Vec<_> = following
+            .filter(|following| old.is_none_or(|old| old == following.old))
+            .filter_map(|following| following.kept.take())
+            .collect();
+        for (call, cause) in kept {
+            self.end_call(&call.shared, cause);
+        }
     }
 
     fn end_call(&mut self, call: &crate::call::Shared, cause: HangupCause) {
@@ -441,6 +459,8 @@ impl SipTask {
             description(&request.headers, &request.body),
         ) {
             (None, _) => Err(481),
+            // Who proved who they are is not replaced by somebody who did not.
+            (Some(call), _) if call.shared.info.user().is_some() => Err(403),
             (_, Err(_)) => Err(415),
             (Some(call), Ok(offer)) => call.shared.replace_with(offer.as_ref(), with.clone()),
         };
