@@ -127,12 +127,16 @@ fn ended_well(call: &Call) -> bool {
     call.result() == "ok" || reason.contains("(481)")
 }
 
+/// These calls have no RTP, and one in 3,000 or so loses so many BYEs in a row that the bot would ask whether it still stands,
+/// which SIPp does not understand.
+const PATIENT: [&str; 3] = ["echo", "--rtp-timeout", "120"];
+
 /// SIPp calls callbot.
 #[test]
 #[ignore = "tier 4: cargo xtask interop"]
 fn sipp_loses_every_fifth_datagram_and_no_call() {
     Lab::run("loss-sipp", &[Peer::Callbot, Peer::Sipp], |lab| {
-        let (mut callbot, address) = Callbot::serve_at(lab, &["echo"])?;
+        let (mut callbot, address) = Callbot::serve_at(lab, &PATIENT)?;
         if !lose(lab, address.port())? {
             return lab.skip("no network of its own whose packets can be dropped");
         }
@@ -171,7 +175,7 @@ fn sipp_loses_every_fifth_datagram_and_no_call() {
 #[ignore = "tier 4: cargo xtask interop"]
 fn callbot_loses_every_fifth_datagram_and_no_call() {
     Lab::run("loss-callbot", &[Peer::Callbot], |lab| {
-        let (mut callbot, address) = Callbot::serve_at(lab, &["echo"])?;
+        let (mut callbot, address) = Callbot::serve_at(lab, &PATIENT)?;
         if !lose(lab, address.port())? {
             return lab.skip("no network of its own whose packets can be dropped");
         }

@@ -61,6 +61,10 @@ pub(crate) struct Network {
     #[arg(long, value_name = "FIRST-LAST", default_value = "10000-20000", value_parser = ports)]
     pub(crate) rtp_ports: RangeInclusive<u16>,
 
+    /// How long RTP may stay away before the far end is asked whether the call still stands; 0 for ever
+    #[arg(long, value_name = "SECS", default_value = "10", value_parser = seconds)]
+    pub(crate) rtp_timeout: Duration,
+
     /// The codecs, best first: opus, g722, pcmu, pcma, g729, l16, l16/8000
     #[arg(
         long,
@@ -175,6 +179,7 @@ impl Network {
     pub(crate) fn endpoint(&self) -> Result<EndpointBuilder, Misuse> {
         let mut builder = Endpoint::builder()
             .rtp_ports(self.rtp_ports.clone())
+            .rtp_timeout(self.rtp_timeout)
             .codecs(self.codecs.iter().copied())
             .max_calls(self.max_calls)
             .websocket_path(&self.ws_path)
