@@ -105,6 +105,11 @@ pub(crate) const PEERS: &[Peer] = &[
         package: "iproute2",
         purpose: "a network namespace for each test",
     },
+    Peer {
+        program: "iptables",
+        package: "iptables",
+        purpose: "datagrams that get lost",
+    },
 ];
 
 impl Peer {
