@@ -35,8 +35,7 @@
 //! # Features
 //!
 //! - `libopus`: Opus by libopus, the reference in C, instead of by the Rust
-//!   code that every build has. It costs about two thirds of the CPU where
-//!   Opus is encoded or decoded, and its build needs cmake.
+//!   code that every build has. Its build needs cmake.
 
 mod account;
 mod auth;

@@ -127,6 +127,23 @@ fn ended_well(call: &Call) -> bool {
     call.result() == "ok" || reason.contains("(481)")
 }
 
+/// Datagrams were dropped, and callbot says of every call that it ended well.
+fn check_end(lab: &Lab, callbot: &mut Callbot) -> Result<()> {
+    ensure!(
+        dropped(lab)? > u64::from(CALLS),
+        "hardly anything was dropped"
+    );
+    let calls = callbot.wait_calls(CALLS as usize, seconds(60))?;
+    let failed: Vec<_> = calls.iter().filter(|call| !ended_well(call)).collect();
+    ensure!(
+        failed.is_empty(),
+        "callbot says of {} calls: {:?}",
+        failed.len(),
+        failed.first()
+    );
+    Ok(())
+}
+
 /// These calls have no RTP, and one in 3,000 or so loses so many BYEs in a row that the bot would ask whether it still stands,
 /// which SIPp does not understand.
 const PATIENT: [&str; 3] = ["echo", "--rtp-timeout", "120"];
@@ -154,19 +171,7 @@ fn sipp_loses_every_fifth_datagram_and_no_call() {
             got.failed == 0 && got.successful == u64::from(CALLS),
             "not all calls came about: {got}"
         );
-        ensure!(
-            dropped(lab)? > u64::from(CALLS),
-            "hardly anything was dropped"
-        );
-        let calls = callbot.wait_calls(CALLS as usize, seconds(60))?;
-        let failed: Vec<_> = calls.iter().filter(|call| !ended_well(call)).collect();
-        ensure!(
-            failed.is_empty(),
-            "callbot says of {} calls: {:?}",
-            failed.len(),
-            failed.first()
-        );
-        Ok(())
+        check_end(lab, &mut callbot)
     });
 }
 
@@ -189,19 +194,7 @@ fn callbot_loses_every_fifth_datagram_and_no_call() {
             failed.len(),
             failed.first()
         );
-        ensure!(
-            dropped(lab)? > u64::from(CALLS),
-            "hardly anything was dropped"
-        );
-        let calls = callbot.wait_calls(CALLS as usize, seconds(60))?;
-        let failed: Vec<_> = calls.iter().filter(|call| !ended_well(call)).collect();
-        ensure!(
-            failed.is_empty(),
-            "callbot says of {} calls: {:?}",
-            failed.len(),
-            failed.first()
-        );
-        Ok(())
+        check_end(lab, &mut callbot)
     });
 }
 

@@ -244,8 +244,8 @@ impl MediaSocket {
         }
     }
 
-    /// Takes packets of `peer` alone and sends to it alone, until `None` ends that. The kernel then neither looks for a
-    /// route, which is a tenth of what an echoed packet costs. A socket of all addresses stays as it is: connecting it would
+    /// Takes packets of `peer` alone and sends to it alone, until `None` ends that. The kernel then looks for no
+    /// route, which saves 5 to 8% of what an echoed packet costs. A socket of all addresses stays as it is: connecting it would
     /// also choose the one of ours that packets must come to.
     pub(crate) fn connect(&mut self, peer: Option<SocketAddr>) {
         let Self::Udp(pair) = self else {
